@@ -159,7 +159,7 @@ struct weft_list_ { void *head, *tail; };
 struct weft_group {
     uint32_t word_, limit_, flags_, cancelled_;
     int64_t count_, first_;
-    struct weft_list_ members_, waiters_;
+    struct weft_list_ members_, waiters_, spawners_;
 };
 
 /* Fibers that are waited for together; zeroed is ready. limit: most members at one time, 0 for any. -EINVAL. */

@@ -31,6 +31,7 @@
 #include "sched/table.h"
 
 struct worker;
+struct timers;
 
 /* The floors above post themselves here. */
 struct sched_hooks {
@@ -42,6 +43,7 @@ struct sched {
     struct worker *workers;                     /* I */
     unsigned count;                             /* I */
     const struct sched_hooks *hooks;            /* I */
+    struct timers *timers;                      /* I of the floor above, for deadlines */
     atom32 stopping;                            /* A 1: workers end when they find nothing */
     atom32 watched;                             /* A 1: the monitor is awake, no need to call it */
     struct injector injector;
