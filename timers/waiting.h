@@ -17,12 +17,12 @@
  * Promise    an object may be freed the moment the wait on it has returned: the last touch of both sides is word_unlock, or
  *            comes before the token.
  */
-#ifndef RUNTIME_WAITING_H
-#define RUNTIME_WAITING_H
+#ifndef TIMERS_WAITING_H
+#define TIMERS_WAITING_H
 
-#include "runtime/weft.h"
 #include "sched/lock.h"
 #include "sched/park.h"
+#include "weft/base.h"
 
 /* Bit 1 of the word of an object with a queue: somebody waits. The bits above are the object's own. */
 #define WORD_WAITERS 2u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* waiting - see waiting.h */
-#include "runtime/waiting.h"
+#include "timers/waiting.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -98,6 +98,10 @@ void waiting_ready_all(struct wait_node *n)
 {
     struct fiber *self = thread_self()->fiber;
     struct chain c = { NULL, NULL, 0, self ? self->sched : NULL };
+    if (n && !n->next) {
+        ready(n->fiber);
+        return;
+    }
     while (n) {
         struct wait_node *next = n->next;       /* the node is gone once its fiber is ready */
         ready_later(n->fiber, &c);
