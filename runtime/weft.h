@@ -52,7 +52,7 @@ struct weft_opts {
 /* Start a runtime, run fn(arg) as its main fiber, wait for every fiber that is not a daemon, cancel the daemons, stop.
  * opts may be NULL. The environment's WEFT_WORKERS overrides opts->workers.
  * Returns fn's result, or if the runtime could not start -EINVAL (bad options or WEFT_WORKERS), -ENOMEM, -EAGAIN (no thread),
- * -EMFILE or -ENFILE (no descriptor), -EDEADLK (called in a fiber). */
+ * -EMFILE or -ENFILE (no descriptor), -ESTALE. */
 WEFT_API int64_t weft_run(weft_fn fn, void *arg, const struct weft_opts *opts);
 
 /* Start a runtime without a main fiber; several may live in one process. Results as weft_run: 0 or a negative errno. */

@@ -32,6 +32,8 @@
 
 struct worker;
 struct timers;
+struct reactor;
+struct pool;
 
 /* The floors above post themselves here. */
 struct sched_hooks {
@@ -43,7 +45,9 @@ struct sched {
     struct worker *workers;                     /* I */
     unsigned count;                             /* I */
     const struct sched_hooks *hooks;            /* I */
-    struct timers *timers;                      /* I of the floor above, for deadlines */
+    struct timers *timers;                      /* I the floors above find their own here */
+    struct reactor *reactor;
+    struct pool *pool;
     atom32 stopping;                            /* A 1: workers end when they find nothing */
     atom32 watched;                             /* A 1: the monitor is awake, no need to call it */
     struct injector injector;

@@ -43,8 +43,8 @@ WEFT_API int weft_open(const char *path, int flags, mode_t mode, int64_t deadlin
 WEFT_API int weft_close(int fd);                /* waiters on it get -EBADF; the number is safe to reuse at once */
 
 /* [W] Run fn(arg) on a thread of the blocking pool. Not begun it is withdrawn by cancellation or deadline; begun it is waited
- * for and answers 0 with its result, late or not. Outside a fiber it runs on a pool of any runtime, or here if there is
- * none. -ENOMEM, -EAGAIN (no thread could be started), -ESHUTDOWN. */
+ * for and answers 0 with its result, late or not. Outside a fiber it runs at once, in the calling thread. -ENOMEM,
+ * -EAGAIN (no thread could be started), -ESHUTDOWN. */
 WEFT_API int weft_blocking(weft_fn fn, void *arg, int64_t *result, int64_t deadline);
 
 #ifdef __cplusplus
