@@ -194,7 +194,7 @@ WEFT_API int64_t weft_ticker_wait(struct weft_timer *t, int64_t deadline);
 
 /* ---- synchronisation ----------------------------------------------------------------------------------------------------- */
 
-struct weft_mutex { uint32_t word_, barged_; int64_t owner_; struct weft_list_ waiters_; };
+struct weft_mutex { uint32_t word_, reserved_; int64_t owner_; struct weft_list_ waiters_; };
 struct weft_cond { uint32_t word_, reserved_; struct weft_list_ waiters_; };
 struct weft_sem { uint32_t word_; uint32_t count_; struct weft_list_ waiters_; };
 struct weft_wg { uint32_t word_, reserved_; int64_t count_; struct weft_list_ waiters_; };
