@@ -11,7 +11,9 @@
 #define CACHE_LINE 64
 
 #ifdef WEFT_TINY
+#ifndef DEQUE_CAPACITY              /* a model program goes down to 2 */
 #define DEQUE_CAPACITY 4            /* slots of a new deque; a power of two; it doubles when full */
+#endif
 #define NEXT_STREAK 1               /* dispatches in a row through the next slot before the queues get their turn */
 #define INJECTOR_INTERVAL 3         /* dispatches between two looks at the injector of a busy worker */
 #define INJECTOR_BATCH 2            /* most fibers that one look takes */
