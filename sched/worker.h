@@ -31,6 +31,9 @@
 #include "sched/table.h"
 
 struct worker;
+struct timers;
+struct reactor;
+struct pool;
 
 /* The floors above post themselves here. */
 struct sched_hooks {
@@ -42,6 +45,9 @@ struct sched {
     struct worker *workers;                     /* I */
     unsigned count;                             /* I */
     const struct sched_hooks *hooks;            /* I */
+    struct timers *timers;                      /* I the floors above find their own here */
+    struct reactor *reactor;
+    struct pool *pool;
     atom32 stopping;                            /* A 1: workers end when they find nothing */
     atom32 watched;                             /* A 1: the monitor is awake, no need to call it */
     struct injector injector;
