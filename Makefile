@@ -44,6 +44,8 @@ EMULATOR := qemu-aarch64
 static   := -static
 endif
 
+floors   := sched timers io runtime
+headers  := $(wildcard $(floors:%=%/weft/*.h))
 version  := $(shell sed -n 's/^.define WEFT_VERSION "\(.*\)"/\1/p' runtime/weft.h)
 soname   := libweft.so.$(firstword $(subst ., ,$(version)))
 B        := build/$(FLAVOR)
@@ -51,11 +53,10 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wer
 sanitize := $(filter -fsanitize%,$(flags_$(FLAVOR)))
 jemalloc := $(if $(filter $(FLAVOR),$(plain)),-ljemalloc)
 cflags   := -std=gnu11 $(flags_$(FLAVOR)) $(if $(jemalloc),-DWEFT_JEMALLOC) $(warnings) -fno-omit-frame-pointer \
-            -fvisibility=hidden -fPIC -ftls-model=initial-exec -pthread -I. $(CFLAGS)
+            -fvisibility=hidden -fPIC -ftls-model=initial-exec -pthread -I. $(floors:%=-iquote %) $(CFLAGS)
 libs     := $(jemalloc) -pthread
 so       := -shared -Wl,-soname,$(soname) -Wl,--version-script=runtime/weft.map $(if $(sanitize),,-Wl,-z,defs)
 
-floors   := sched timers io runtime
 src      := $(wildcard $(floors:%=%/*.c) $(floors:%=%/*_$(ARCH).S))
 obj      := $(patsubst %,$(B)/obj/%.o,$(basename $(src)))
 static_l := $(B)/lib/libweft.a
@@ -157,14 +158,15 @@ arrows: $(static_l)## includes and symbols point only downstairs, and no room is
 style:## licence lines, header comments, line lengths, atomics through one door, headers that stand alone
 	@CC='$(CC)' tools/checks/style
 symbols: $(shared_l)## libweft.so exports what weft.h declares, and nothing else
-	@tools/checks/symbols $(shared_l) runtime/weft.h
+	@tools/checks/symbols $(shared_l) runtime/weft.h $(headers)
 
 inc     := $(DESTDIR)$(PREFIX)/include
 lib     := $(DESTDIR)$(LIBDIR)
 shared  := $(if $(filter no,$(SHARED)),,$(shared_l))
 install: $(static_l) $(shared)## weft.h, libweft and weft.pc of this flavour, under PREFIX
-	install -d $(inc) $(lib)/pkgconfig
-	install -m 644 runtime/weft.h $(inc)/weft.h
+	install -d $(inc)/weft $(lib)/pkgconfig
+	install -m 644 runtime/weft.h $(inc)/
+	install -m 644 $(headers) $(inc)/weft/
 	install -m 644 $(static_l) $(lib)/libweft.a
 	$(if $(shared),install -m 755 $(shared_l) $(lib)/ && ln -sf $(notdir $(shared_l)) $(lib)/$(soname) && \
 	    ln -sf $(soname) $(lib)/libweft.so)
@@ -172,13 +174,14 @@ install: $(static_l) $(shared)## weft.h, libweft and weft.pc of this flavour, un
 	    -e 's|@LIBS@|$(if $(shared),,$(libs))|; s|@PRIVATE@|$(libs)|' runtime/weft.pc.in >$(lib)/pkgconfig/weft.pc
 	-$(if $(DESTDIR)$(filter-out 0,$(shell id -u)),:,ldconfig)
 uninstall:## remove exactly what install put there
-	rm -f $(inc)/weft.h $(lib)/libweft.a $(lib)/libweft.so $(lib)/$(soname) $(lib)/libweft.so.$(version) \
-	    $(lib)/pkgconfig/weft.pc
+	rm -f $(inc)/weft.h $(addprefix $(inc)/weft/,$(notdir $(headers))) $(lib)/pkgconfig/weft.pc \
+	    $(lib)/libweft.a $(lib)/libweft.so $(lib)/$(soname) $(lib)/libweft.so.$(version)
+	-rmdir $(inc)/weft 2>/dev/null
 
 clean:## remove build/
 	rm -rf build
-fmt:## clang-format on every C file
-	clang-format -i $$(git ls-files '*.c' '*.h')
+fmt:## clang-format on the lines changed since the last commit
+	git clang-format --force --extensions c,h
 help:
 	@awk -F'##' '/^[a-z]+:.*##/ { split($$1, t, ":"); printf "  make %-10s %s\n", t[1], $$2 } \
 	    /^[A-Z]+ +[?]=.*##/ { split($$1, v, " *[?]= *"); printf "  %-15s %s%s\n", v[1] "=", $$2, v[2] != "" ? \
