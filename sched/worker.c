@@ -273,6 +273,8 @@ static void first(void *arg)
     struct fiber *f = arg;
     san_switch_after(&f->san);
     f->result = f->fn(f->arg);
+    if (!thread_self()->worker)                 /* it returned between weft_block_begin and _end */
+        worker_leave(AFTER_REJOIN);
     worker_leave(AFTER_END);
 }
 
