@@ -52,7 +52,7 @@ B        := build/$(FLAVOR)
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 sanitize := $(filter -fsanitize%,$(flags_$(FLAVOR)))
 jemalloc := $(if $(filter $(FLAVOR),$(plain)),-ljemalloc)
-cflags   := -std=gnu11 $(flags_$(FLAVOR)) $(if $(jemalloc),-DWEFT_JEMALLOC) $(warnings) -fno-omit-frame-pointer \
+cflags   := -std=gnu11 -D_GNU_SOURCE= $(flags_$(FLAVOR)) $(if $(jemalloc),-DWEFT_JEMALLOC) $(warnings) -fno-omit-frame-pointer \
             -fvisibility=hidden -fPIC -ftls-model=initial-exec -pthread -I. $(floors:%=-iquote %) $(CFLAGS)
 libs     := $(jemalloc) -pthread
 so       := -shared -Wl,-soname,$(soname) -Wl,--version-script=runtime/weft.map $(if $(sanitize),,-Wl,-z,defs)
@@ -67,17 +67,20 @@ in_build  = $(patsubst %.c,$(B)/%,$(wildcard $(1)))
 unit     := $(call in_build,tests/[0-9r]*_*.c)
 stress   := $(call in_build,tests/stress/*.c)
 cross    := $(call in_build,tests/cross/*.c)
-model    := $(call in_build,tests/model/*.c)
-mutants  := $(foreach m,$(wildcard tests/model/*.c),$(addprefix $(B)/$(m:.c=).,\
-                $(shell grep -oh 'MUTANT_[A-Za-z0-9_]*' $(m) | sort -u)))
+model    := $(call in_build,tests/model/*_model.c)
+explorer := $(filter-out %_model.c,$(wildcard tests/model/*.c))
+mutants  := $(addprefix $(B)/,$(if $(model),$(shell tools/checks/mutants tests/model/*_model.c)))
+seeded   := $(if $(filter asan tsan,$(FLAVOR)),$(addsuffix .SEEDED_FAULT,\
+                $(call in_build,$(shell grep -l 'ifdef SEEDED_$(if $(sanitize:%thread=),OVERRUN,RACE)' tests/stress/*.c))))
 scripts  := $(wildcard tests/*.sh tests/*/*.sh)
 
 # What `make test` runs: Criterion cannot run under TSAN, and the explorer's programs are the same in every flavour.
 tests_release := $(unit) $(model) $(mutants) $(stress) $(scripts)
-tests_tsan    := $(stress)
+tests_tsan    := $(stress) $(seeded)
+tests_asan    := $(unit) $(stress) $(seeded) $(scripts)
 tests_aarch64 := $(cross)
 tests    := $(or $(tests_$(FLAVOR)),$(if $(filter tsan aarch64,$(FLAVOR)),,$(unit) $(stress) $(scripts)))
-programs := $(examples) $(benches) $(unit) $(stress) $(cross) $(model) $(mutants)
+programs := $(examples) $(benches) $(unit) $(stress) $(cross) $(seeded)
 
 # `make run` and its like install what is missing before anything is compiled.
 need     := $(firstword $(filter bench,$(MAKECMDGOALS)) $(filter test,$(MAKECMDGOALS)) $(filter run,$(MAKECMDGOALS)))
@@ -90,15 +93,16 @@ else
 say = @printf '  %-5s %s\n' '$(1)' '$(@:$(B)/%=%)'; $(2)
 endif
 
-.PHONY: all libs examples run test check cross bench install uninstall clean fmt help arrows style symbols deps FORCE
+.PHONY: all everything libs examples run test check cross bench install uninstall clean fmt help arrows style symbols deps FORCE
 all: libs examples $(benches)## the libraries and the programs (default)
+everything: all $(filter $(B)/%,$(tests))## and the tests, without running them
 libs: $(static_l) $(B)/lib/libweft.so## libweft.a and libweft.so
 examples: $(examples)## one program for each tools/examples/*.c, in build/$(FLAVOR)/bin
 
 $(B)/flags: FORCE
 	@mkdir -p $(@D); f='$(CC) $(cflags) $(LDFLAGS) $(libs)'; echo "$$f" | cmp -s - $@ || echo "$$f" >$@
 
-$(obj) $(programs): $(B)/flags Makefile | $(ready)
+$(obj) $(programs) $(model) $(mutants): $(B)/flags Makefile | $(ready)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -128,11 +132,21 @@ $(unit): $(B)/%: %.c $(static_l)
 	$(call link,,$(static_l) -lcriterion)
 $(stress) $(cross): $(B)/%: %.c $(static_l)
 	$(call link,,$(static_l))
+$(seeded): $(B)/%.SEEDED_FAULT: %.c $(static_l)
+	$(call link,-DSEEDED_RACE -DSEEDED_OVERRUN,$(static_l))
+
+# A model program is linked with the explorer and with the rooms that its own text names, at the sizes that it names.
+rooms = $$(grep -oE '(sched|timers|io|runtime)/[a-z_]+\.c' $(1) | sort -u) $$(grep -oE -- '-D[A-Z_]+=[0-9]+' $(1) | sort -u)
+define explore
+@mkdir -p $(@D)
+$(call say,LD,$(CC) $(filter-out -DWEFT_JEMALLOC,$(cflags)) -DWEFT_MODEL -DWEFT_TINY $(2) -Itests -o $@ $(1) $(explorer) \
+    $(call rooms,$(1)) -pthread)
+endef
+$(model) $(mutants): $(wildcard tests/model/*.[ch] $(floors:%=%/*.[ch]))
 $(model): $(B)/%: %.c
-	$(call link,-DWEFT_MODEL -Itests,)
-.SECONDEXPANSION:
-$(mutants): $(B)/%: $$(basename %).c
-	$(call link,-DWEFT_MODEL -Itests -D$(patsubst .%,%,$(suffix $@)),)
+	$(call explore,$<)
+$(mutants): $(B)/%:
+	$(call explore,$(basename $*).c,-D$(patsubst .%,%,$(suffix $*)))
 
 deps:
 	@tools/deps $(need)
