@@ -163,6 +163,12 @@ static struct fiber *pick(struct worker *w)
     return from_injector(w);
 }
 
+bool worker_has_other(const struct worker *w)
+{
+    return load_relaxedptr(&w->next) || w->mine.head || injector_length(&w->inbox) || !deque_empty(&w->ready) ||
+           !deque_empty(&w->fresh) || injector_length(&w->sched->injector);
+}
+
 /* ---- finding: the local queues are empty --------------------------------------------------------------------------------- */
 
 static struct fiber *steal_next(struct worker *victim)
@@ -273,6 +279,8 @@ static void first(void *arg)
     struct fiber *f = arg;
     san_switch_after(&f->san);
     f->result = f->fn(f->arg);
+    if (!thread_self()->worker)                 /* it returned between weft_block_begin and _end */
+        worker_leave(AFTER_REJOIN);
     worker_leave(AFTER_END);
 }
 
