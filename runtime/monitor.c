@@ -48,13 +48,19 @@ static void look_at(struct monitor *m, struct worker *w)
     }
 }
 
-static void sleep_on(struct monitor *m)
+/* Nobody called for a while. False: somebody came in just now, or a next slot is taken, so somebody must go on looking. */
+static bool sleep_on(struct monitor *m)
 {
     struct sched *s = &m->rt->sched;
+    bool taken = false;
     m->quiet = 0;
-    store_relaxed32(&s->watched, 0);
-    for (unsigned i = 0; i < s->count; i++)
-        store_relaxed32(&s->workers[i].tripwire, 1);
+    (void)xchg_seqcst32(&s->watched, 0);        /* M1, M2: pairs with monitor_trip, worker_queue */
+    for (unsigned i = 0; i < s->count; i++) {
+        struct worker *w = &s->workers[i];
+        store_relaxed32(&w->tripwire, 1);
+        taken |= load_relaxed32(&w->phase) == PHASE_RUN && load_relaxedptr(&w->next);
+    }
+    return !taken || xchg_seqcst32(&s->watched, 1);
 }
 
 static void look(struct due_call *call)
@@ -64,9 +70,7 @@ static void look(struct due_call *call)
     for (unsigned i = 0; i < s->count; i++)
         look_at(m, &s->workers[i]);
     m->quiet = xchg_acqrel32(&m->called, 0) ? 0 : m->quiet + 1;
-    if (m->quiet >= MONITOR_QUIET)
-        sleep_on(m);
-    else
+    if (m->quiet < MONITOR_QUIET || !sleep_on(m))
         timers_arm(&m->rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
 }
 
@@ -87,7 +91,7 @@ void monitor_call(struct sched *s)
 bool monitor_trip(struct worker *w)
 {
     bool expired = load_relaxed32(&w->expired);
-    store_relaxed32(&w->tripwire, 0);
+    (void)xchg_seqcst32(&w->tripwire, 0);       /* M1: pairs with sleep_on */
     store_relaxed32(&w->expired, 0);
     monitor_call(w->sched);
     return expired;

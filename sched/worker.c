@@ -59,7 +59,7 @@ void worker_queue(struct fiber *f)
         inject(s, f);
         wake_one(s, NULL);
     } else {
-        struct fiber *before = xchg_acqrelptr(&w->next, f);     /* W1: pairs with from_next, steal_next */
+        struct fiber *before = xchg_seqcstptr(&w->next, f);     /* W1: pairs with from_next, steal_next; M2: monitor.h */
         if (before) {
             push(w, &w->ready, before);
             wake_one(s, w);
@@ -356,6 +356,7 @@ static bool dispatch(struct thread *t, struct fiber *f)
 void worker_run(struct thread *t)
 {
     struct fiber *f;
+    enter(t->worker, PHASE_RUN);
     do {
         struct worker *w = t->worker;
         f = pick(w);
