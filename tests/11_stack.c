@@ -436,11 +436,14 @@ Test(stack, without_address_space_it_answers_enomem_and_recovers)
     cr_assert_lt(n, 512 * MIB / 65536);
     cr_assert_eq(stack_get(&cache, 65536, &s[n]), -ENOMEM);
     cr_assert_eq(stack_get(NULL, 64 * MIB, &s[n]), -ENOMEM);
-    for (int i = 0; i < 5; i++)                 /* less than a batch */
-        stack_put(NULL, &s[--n]);
+    for (int i = 0; i < 5; i++) {               /* less than a batch */
+        stack_put(NULL, &s[i]);
+        s[i] = s[--n];
+    }
     for (int i = 0; i < 5; i++) {
         cr_assert_eq(stack_get(&cache, 65536, &s[n]), 0);
-        cr_assert_not_null(s[n].base);
+        for (size_t j = 0; j < n; j++)
+            cr_assert_neq(s[n].base, s[j].base, "%zu again", j);
         stack_prepare(&s[n++]);
     }
     cr_assert_eq(stack_get(&cache, 65536, &s[n]), -ENOMEM);
