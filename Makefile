@@ -33,7 +33,11 @@ endif
 ifeq ($(flags_$(FLAVOR)),)
 $(error FLAVOR=$(FLAVOR) is none of: $(flavors) aarch64)
 endif
-MAKEFLAGS += --no-builtin-rules
+jobs := $(filter -j%,$(MAKEFLAGS))$(filter-out 0,$(MAKELEVEL))
+MAKEFLAGS += --no-builtin-rules $(if $(jobs),,-j$(shell nproc))
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
 .DELETE_ON_ERROR:
 
 ARCH := $(shell uname -m)
@@ -70,8 +74,8 @@ cross    := $(call in_build,tests/cross/*.c)
 model    := $(call in_build,tests/model/*_model.c)
 explorer := $(filter-out %_model.c,$(wildcard tests/model/*.c))
 mutants  := $(addprefix $(B)/,$(if $(model),$(shell tools/checks/mutants tests/model/*_model.c)))
-seeded   := $(if $(filter asan tsan,$(FLAVOR)),$(addsuffix .SEEDED_FAULT,\
-                $(call in_build,$(shell grep -l 'ifdef SEEDED_$(if $(sanitize:%thread=),OVERRUN,RACE)' tests/stress/*.c))))
+fault    := $(if $(filter asan,$(FLAVOR)),SEEDED_OVERRUN)$(if $(filter tsan,$(FLAVOR)),SEEDED_RACE)
+seeded   := $(if $(fault),$(addsuffix .$(fault),$(call in_build,$(shell grep -lE '^#.*$(fault)' tests/stress/*.c))))
 scripts  := $(wildcard tests/*.sh tests/*/*.sh)
 
 # What `make test` runs: Criterion cannot run under TSAN, and the explorer's programs are the same in every flavour.
@@ -132,8 +136,8 @@ $(unit): $(B)/%: %.c $(static_l)
 	$(call link,,$(static_l) -lcriterion)
 $(stress) $(cross): $(B)/%: %.c $(static_l)
 	$(call link,,$(static_l))
-$(seeded): $(B)/%.SEEDED_FAULT: %.c $(static_l)
-	$(call link,-DSEEDED_RACE -DSEEDED_OVERRUN,$(static_l))
+$(seeded): $(B)/%.$(fault): %.c $(static_l)
+	$(call link,-D$(fault),$(static_l))
 
 # A model program is linked with the explorer and with the rooms that its own text names, at the sizes that it names.
 rooms = $$(grep -oE '(sched|timers|io|runtime)/[a-z_]+\.c' $(1) | sort -u) $$(grep -oE -- '-D[A-Z_]+=[0-9]+' $(1) | sort -u)
@@ -190,7 +194,7 @@ install: $(static_l) $(shared)## weft.h, libweft and weft.pc of this flavour, un
 uninstall:## remove exactly what install put there
 	rm -f $(inc)/weft.h $(addprefix $(inc)/weft/,$(notdir $(headers))) $(lib)/pkgconfig/weft.pc \
 	    $(lib)/libweft.a $(lib)/libweft.so $(lib)/$(soname) $(lib)/libweft.so.$(version)
-	-rmdir $(inc)/weft 2>/dev/null
+	@rmdir $(inc)/weft 2>/dev/null || true
 
 clean:## remove build/
 	rm -rf build
