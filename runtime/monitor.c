@@ -7,6 +7,7 @@
 #include "runtime/rt.h"
 #include "sched/clock.h"
 #include "sched/mem.h"
+#include "timers/due.h"
 
 #define MONITOR_PERIOD (2 * WEFT_MSEC)
 #define MONITOR_SLICE 5                         /* looks: 10 ms */
@@ -15,7 +16,8 @@
 struct seen { uint64_t dispatched; uint32_t still; };           /* the I/O thread only */
 
 struct monitor {
-    struct timer_node node;
+    struct timer_node node;                     /* first */
+    struct due_call call;
     struct weft_rt *rt;
     unsigned quiet;                             /* the I/O thread only: looks without a call */
     atom32 called;                              /* 1: somebody called since the last look */
@@ -55,19 +57,22 @@ static void sleep_on(struct monitor *m)
         store_relaxed32(&s->workers[i].tripwire, 1);
 }
 
-/* Under a shard's lock, as every timer: it only marks and wakes; it arms itself again through the chain's owner. */
-static void look(struct timer_node *node, void *out)
+static void look(struct due_call *call)
 {
-    struct monitor *m = (struct monitor *)node;
+    struct monitor *m = (struct monitor *)((char *)call - offsetof(struct monitor, call));
     struct sched *s = &m->rt->sched;
-    (void)out;
     for (unsigned i = 0; i < s->count; i++)
         look_at(m, &s->workers[i]);
     m->quiet = xchg_acqrel32(&m->called, 0) ? 0 : m->quiet + 1;
     if (m->quiet >= MONITOR_QUIET)
         sleep_on(m);
     else
-        timers_rearm(&m->rt->timers, node, clock_now() + MONITOR_PERIOD);
+        timers_arm(&m->rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
+}
+
+static void fire(struct timer_node *node, void *out)
+{
+    due_add_call(out, &((struct monitor *)node)->call);
 }
 
 void monitor_call(struct sched *s)
@@ -94,14 +99,13 @@ int monitor_start(struct weft_rt *rt)
     if (!rt->monitor)
         return -ENOMEM;
     rt->monitor->rt = rt;
-    rt->monitor->node.fire = look;
+    rt->monitor->node.fire = fire;
+    rt->monitor->call.run = look;
     return 0;
 }
 
 void monitor_stop(struct weft_rt *rt)
 {
-    if (load_relaxed32(&rt->sched.watched))
-        (void)timers_disarm(&rt->timers, &rt->monitor->node);
     mem_free(rt->monitor, size_of(rt), _Alignof(struct monitor));
     rt->monitor = NULL;
 }

@@ -4,7 +4,7 @@
  *
  * Owns       the time slice, and the offer of a stale next slot to thieves.
  * Threads    monitor_call: any worker, at the first checkpoint and when it fills its next slot while others sleep.
- *            The look itself runs on the I/O thread as an ordinary timer.
+ *            The look itself runs on the I/O thread, called by an ordinary timer.
  * Asleep     the monitor is not armed as long as nobody calls it, and goes back to sleep when nobody called for
  *            MONITOR_QUIET looks: so an idle process has no wake-ups, and a fiber that yields often costs none either.
  *            Every tripwire is set while it sleeps, so that the next checkpoint of any worker calls it.
@@ -21,7 +21,7 @@
 struct weft_rt;
 
 int monitor_start(struct weft_rt *rt);          /* 0, -ENOMEM */
-void monitor_stop(struct weft_rt *rt);          /* no worker runs any more */
+void monitor_stop(struct weft_rt *rt);          /* neither workers nor the I/O thread run any more */
 void monitor_call(struct sched *s);             /* the hook watch */
 bool monitor_trip(struct worker *w);            /* a checkpoint found the tripwire set: is its slice used up? */
 

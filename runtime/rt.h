@@ -2,7 +2,7 @@
 /*
  * rt - a runtime: one of each floor, and its life
  *
- *    FREE --weft_start--> RUNNING --weft_stop--> STOPPING --nobody left--> FREE
+ *    FREE --weft_start--> RUNNING --weft_stop--> STOPPING --nobody left--> CLOSED --torn down--> FREE
  *
  * Owns       the scheduler, the timers, the reactor, the pool; who is counted, who is inside from outside.
  * Threads    any; a thread that is no fiber of this runtime enters by rt_enter() and leaves by rt_leave(), so that the end of the
@@ -15,6 +15,7 @@
  *            that somebody waits, or the waiter sees that it has ended.
  *            Q2 a spawn publishes its fiber; fence; reads state  <-- Dekker -->  stop writes state; fence; walks the table: a fiber
  *            is seen by the walk, or its spawner sees the stop and cancels it itself.
+ *            Q3 inside++ (SC); reads state  <-- Dekker -->  stop writes CLOSED; fence; reads inside.
  */
 #ifndef RUNTIME_RT_H
 #define RUNTIME_RT_H
@@ -22,10 +23,10 @@
 #include "io/pool.h"
 #include "io/reactor.h"
 #include "runtime/weft.h"
-#include "sched/sched.h"
+#include "sched/threads.h"
 #include "timers/timers.h"
 
-enum rt_state { RT_FREE, RT_RUNNING, RT_STOPPING };
+enum rt_state { RT_FREE, RT_CLOSED, RT_STOPPING, RT_RUNNING };  /* from STOPPING on it may be held */
 
 struct weft_rt {
     struct sched sched;                         /* first, so that a fiber's scheduler tells its runtime */
@@ -35,8 +36,9 @@ struct weft_rt {
     struct pool pool;
     size_t stack_size;                          /* I */
     atom32 state;                               /* A enum rt_state: Q2 */
-    atom64 inside;                              /* A threads in a call from outside */
-    atom64 foreign_spawned, foreign_daemons;    /* A fibers spawned by them */
+    atom64 inside;                              /* A calls in progress that do not rest on a fiber of ours */
+    uint64_t epoch;                             /* I which life of this struct it is */
+    atom64 foreign_spawned, foreign_daemons;    /* A fibers spawned from outside; daemons are counted apart */
     atom32 draining;                            /* A 1: somebody waits for the counts: Q1 */
     struct weft_event quiet;                    /* set whenever they may have become equal */
     struct weft_rt *next;                       /* under rt.c's lock */
@@ -46,9 +48,15 @@ struct weft_rt {
 
 static inline struct weft_rt *rt_of(const struct fiber *f) { return (struct weft_rt *)f->sched; }
 
-/* A thread that is no fiber of rt: 0, and rt lives until rt_leave(); or -EINVAL (NULL), -ESHUTDOWN. */
+/* A caller that is no fiber of rt: 0, and rt lives until rt_leave(); or -EINVAL (NULL), -ESHUTDOWN. */
 int rt_enter(struct weft_rt *rt);
 void rt_leave(struct weft_rt *rt);
+
+/* The same while it is stopping, too, if it is still in this life. */
+bool rt_hold(struct weft_rt *rt, uint64_t epoch);
+
+/* The caller's own, or outside a fiber the oldest that runs; NULL: none. To be left. */
+struct weft_rt *rt_hold_any(void);
 
 /* Fibers alive: counted ones that are not daemons, or all. */
 int64_t rt_alive(struct weft_rt *rt, bool daemons);
@@ -56,7 +64,7 @@ int64_t rt_alive(struct weft_rt *rt, bool daemons);
 /* Wait until that is 0. 0, or as a wait. */
 int rt_drain(struct weft_rt *rt, bool daemons, int64_t deadline);
 
-/* Called by the ended hook after the counts. */
+/* After the counts of a fiber that ended. */
 void rt_ended(struct weft_rt *rt);
 
 #endif

@@ -18,7 +18,7 @@ static void fill(struct fiber *f, const struct spawn *s, struct weft_rt *rt, con
     f->fn = s->fn;
     f->arg = s->arg;
     f->result = 0;
-    f->deadline = parent ? parent->deadline : WEFT_FOREVER;
+    f->deadline = parent && !(s->flags & FIBER_INTERNAL) ? parent->deadline : WEFT_FOREVER;
     f->shield = f->nosuspend = 0;
     f->joiners.head = f->joiners.tail = NULL;
     f->group = s->group;
@@ -38,15 +38,10 @@ static void count(struct weft_rt *rt, struct worker *w, uint32_t flags)
 {
     if (flags & FIBER_INTERNAL)
         return;
-    if (w) {
-        count_up64(&w->spawned, 1);
-        if (flags & FIBER_DAEMON)
-            count_up64(&w->daemons_spawned, 1);
-    } else {
-        add_seqcst64(&rt->foreign_spawned, 1);
-        if (flags & FIBER_DAEMON)
-            add_seqcst64(&rt->foreign_daemons, 1);
-    }
+    if (w)
+        count_up64(flags & FIBER_DAEMON ? &w->daemons_spawned : &w->spawned, 1);
+    else
+        (void)add_seqcst64(flags & FIBER_DAEMON ? &rt->foreign_daemons : &rt->foreign_spawned, 1);
 }
 
 static weft_t make(const struct spawn *s, struct weft_rt *rt, struct worker *w, const struct fiber *parent)
@@ -150,9 +145,7 @@ void spawn_ended(struct fiber *f)
     waiting_ready_all(joiners);
     if (flags & FIBER_INTERNAL)
         return;
-    count_up64(&w->ended, 1);
-    if (flags & FIBER_DAEMON)
-        count_up64(&w->daemons_ended, 1);
+    count_up64(flags & FIBER_DAEMON ? &w->daemons_ended : &w->ended, 1);
     rt_ended(rt);
 }
 

@@ -163,6 +163,12 @@ static struct fiber *pick(struct worker *w)
     return from_injector(w);
 }
 
+bool worker_has_other(const struct worker *w)
+{
+    return load_relaxedptr(&w->next) || w->mine.head || injector_length(&w->inbox) || !deque_empty(&w->ready) ||
+           !deque_empty(&w->fresh) || injector_length(&w->sched->injector);
+}
+
 /* ---- finding: the local queues are empty --------------------------------------------------------------------------------- */
 
 static struct fiber *steal_next(struct worker *victim)
@@ -290,7 +296,7 @@ void worker_leave(enum after wish)
 
 static void prepare(struct worker *w, struct fiber *f)
 {
-    stack_prepare(&f->stack);
+    stack_prepare(&w->stacks, &f->stack);
     san_fiber_begin(&f->san, f->stack.base, f->stack.top);
     context_init(&f->context, f->stack.top, first, f);
     if (f->flags & FIBER_PINNED)

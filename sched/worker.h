@@ -70,7 +70,7 @@ struct worker {
     atom64 since;                               /* O when it began */
     atom64 time[PHASES];                        /* O ns, without the present one */
     atom64 dispatched, spawned, ended, stolen, attempts, injected, parks, wakes;        /* O counters, others read */
-    atom64 daemons_spawned, daemons_ended;      /* O */
+    atom64 daemons_spawned, daemons_ended;      /* O counted here and not in spawned, ended */
 
     /* written by others too */
     _Alignas(CACHE_LINE) atomptr next;          /* W1 */
@@ -103,6 +103,9 @@ void worker_leave(enum after wish);
 
 /* Drive t's worker until the scheduler stops or the worker is handed to another thread. */
 void worker_run(struct thread *t);
+
+/* Is there anything that could run instead of the running fiber? By the thread that drives w. */
+bool worker_has_other(const struct worker *w);
 
 /* A READY fiber that the caller owns goes to where it will run: the caller's worker, its pinned one, or the injector. */
 void worker_queue(struct fiber *f);

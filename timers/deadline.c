@@ -3,6 +3,7 @@
 #include "timers/deadline.h"
 
 #include "sched/park.h"
+#include "timers/due.h"
 #include "timers/timers.h"
 
 struct deadline {
@@ -15,7 +16,7 @@ static void expire(struct timer_node *node, void *out)
 {
     struct fiber *f = ((struct deadline *)node)->fiber;
     if (wait_claim(f, WAIT_TIMEOUT))
-        ready_later(f, out);
+        ready_later(f, &((struct due *)out)->ready);
 }
 
 static void park_until(struct fiber *self, int64_t deadline)

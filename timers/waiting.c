@@ -42,7 +42,7 @@ int waiting_admit(struct fiber *self, int64_t *deadline)
         *deadline = self->deadline;
     if (*deadline <= 0)
         return -ETIMEDOUT;
-    if (self->nosuspend)
+    if (self->nosuspend || self->flags & FIBER_NOWAIT || (!park_is_thread(self) && !thread_self()->worker))
         return -EDEADLK;
     if (*deadline != WEFT_FOREVER && *deadline <= clock_now())
         return -ETIMEDOUT;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sched - the workers as a whole: threads come and go, workers stay
+ * threads - the workers as a whole: threads come and go, workers stay
  *
  * Owns       the threads. N workers need N threads; a fiber that blocks its thread on purpose (sched_block_begin) takes that
  *            thread with it, and a spare one drives the worker meanwhile. When the fiber comes back it queues up as a ready
@@ -10,8 +10,8 @@
  *            finds nothing, 4 spares are told, 5 all threads are joined, 6 memory and descriptors are freed.
  * Lock       a mutex around the spares; never held with another lock, never on the way of a fiber that does not block.
  */
-#ifndef SCHED_SCHED_H
-#define SCHED_SCHED_H
+#ifndef SCHED_THREADS_H
+#define SCHED_THREADS_H
 
 #include <pthread.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sched - see sched.h */
-#include "sched/sched.h"
+/* threads - see threads.h */
+#include "sched/threads.h"
 
 #include <errno.h>
 #include <signal.h>

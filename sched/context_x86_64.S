@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * void context_switch(struct context *from, const struct context *to);        rdi, rsi
+ * void context_init(struct context *c, void *stack_top, void (*entry)(void *), void *arg);    rdi, rsi, rdx, rcx
+ *
+ * The frame of a context that is not running, from its saved sp upwards; in brackets what context_init puts there:
+ *
+ *      +0  r15     [0]
+ *      +8  r14     [0]
+ *     +16  r13     [arg]
+ *     +24  r12     [entry]
+ *     +32  rbx     [0]
+ *     +40  rbp     [0: the end of the chain of frame pointers]
+ *     +48  return  [context_entry]
+ *     +56          [0]   the end of a saved frame; of a new one, CONTEXT_FRAME = 72, these two words are padding:
+ *     +64          [0]   sp is a multiple of 16 when context_entry begins
+ *
+ * System V ABI, AMD64: 3.2.1, rbx, rbp, r12-r15 and rsp belong to the caller; 3.2.2, rsp + 8 is a multiple of 16 when a function
+ * is entered; 3.4.1, the outermost frame has rbp 0. The direction flag is clear at every call, so it need not be saved.
+ *
+ * `ret`, not `pop; jmp`: the return stack predicts it right when both sides wait in the same function, which is the switch from
+ * fiber to fiber (Zen: 3.4 ns, through two more frames 5.2; with jmp 10.6 and 22). Only between a fiber and a loop that waits
+ * elsewhere does jmp win (9.7 and 4.9 ns).
+ */
+        .text
+
+        .p2align 4
+        .globl  context_switch
+        .hidden context_switch
+        .type   context_switch, @function
+context_switch:
+        .cfi_startproc
+        endbr64
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbp, 0
+        pushq   %rbx
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbx, 0
+        pushq   %r12
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r12, 0
+        pushq   %r13
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r13, 0
+        pushq   %r14
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r14, 0
+        pushq   %r15
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r15, 0
+        movq    %rsp, (%rdi)
+        movq    (%rsi), %rsp            /* both frames look alike: the CFI holds on either side */
+        popq    %r15
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r15
+        popq    %r14
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r14
+        popq    %r13
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r13
+        popq    %r12
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r12
+        popq    %rbx
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbx
+        popq    %rbp
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbp
+        ret
+        .cfi_endproc
+        .size   context_switch, . - context_switch
+
+        .p2align 4
+        .globl  context_init
+        .hidden context_init
+        .type   context_init, @function
+context_init:
+        .cfi_startproc
+        endbr64
+        andq    $-16, %rsi
+        leaq    context_entry(%rip), %rax
+        subq    $72, %rsi
+        movq    $0, (%rsi)
+        movq    $0, 8(%rsi)
+        movq    %rcx, 16(%rsi)
+        movq    %rdx, 24(%rsi)
+        movq    $0, 32(%rsi)
+        movq    $0, 40(%rsi)
+        movq    %rax, 48(%rsi)
+        movq    $0, 56(%rsi)
+        movq    $0, 64(%rsi)
+        movq    %rsi, (%rdi)
+        ret
+        .cfi_endproc
+        .size   context_init, . - context_init
+
+        .p2align 4
+        .type   context_entry, @function
+context_entry:
+        .cfi_startproc
+        .cfi_undefined %rip             /* nobody called us: unwinding ends here */
+        endbr64
+        movq    %r13, %rdi
+        call    *%r12
+        ud2                             /* entry returned */
+        .cfi_endproc
+        .size   context_entry, . - context_entry
+
+        .section .note.GNU-stack, "", @progbits
+
+        .section .note.gnu.property, "a"        /* indirect branch tracking yes, shadow stacks no */
+        .p2align 3
+        .long   4, 16, 5                        /* name, descriptor, NT_GNU_PROPERTY_TYPE_0 */
+        .asciz  "GNU"
+        .long   0xc0000002, 4, 1, 0             /* GNU_PROPERTY_X86_FEATURE_1_AND: IBT */
