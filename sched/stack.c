@@ -317,26 +317,39 @@ static bool refill(struct stack_cache *c, unsigned class_, struct stack_slot *at
     return good;
 }
 
+static void place(struct stack *s, struct stack_slot at)
+{
+    s->base = slot_guard(at) + pool.page;
+    s->top = s->base + pool.segment[at.segment].stride - pool.page - at.index % COLOURS * COLOUR_STEP;
+    s->at = at;
+}
+
 int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
 {
     unsigned class_ = usable <= STACK_MIN ? 0 : 64 - STACK_SHIFT_LEAST - (unsigned)__builtin_clzl(usable - 1);
     struct stack_slot at;
-    const struct segment *g;
     if (class_ >= STACK_CLASSES)
         return -EINVAL;
     if (c && c->of[class_].n)
         at = c->of[class_].slot[--c->of[class_].n];
     else if (!refill(c, class_, &at))
         return -ENOMEM;
-    g = &pool.segment[at.segment];
-    out->base = slot_guard(at) + pool.page;
-    out->top = out->base + g->stride - pool.page - at.index % COLOURS * COLOUR_STEP;
-    out->at = at;
-    if (!(at.flags & STACK_GUARDED) && !g->lazy && guard_split(out) != 0) {
+    place(out, at);
+    if (!(at.flags & STACK_GUARDED) && !pool.segment[at.segment].lazy && guard_split(out) != 0) {
         stack_put(c, out);
         return -ENOMEM;
     }
     return 0;
+}
+
+void stack_warm(struct stack_cache *c, struct stack *s)
+{
+    uint32_t n = c->of[s->at.class_].n;
+    struct stack_slot *warmest = &c->of[s->at.class_].slot[n - 1], cold = s->at;
+    if (!n || !(warmest->flags & STACK_TOUCHED))
+        return;
+    place(s, *warmest);
+    *warmest = cold;
 }
 
 /* The n that were put first. */

@@ -63,10 +63,14 @@ void stack_put(struct stack_cache *c, struct stack *s);
 void stack_cache_flush(struct stack_cache *c);  /* all to the depot: the worker ends, or sleeps for long */
 
 void stack_guard(struct stack *s);
+void stack_warm(struct stack_cache *c, struct stack *s);
 
-/* Before a fiber runs on it for the first time. */
-static inline void stack_prepare(struct stack *s)
+/* Before a fiber runs on it for the first time. One without memory changes places with a warm one of the cache: so a million
+ * fibers that are spawned first and then run to their end one after the other use a handful of stacks. */
+static inline void stack_prepare(struct stack_cache *c, struct stack *s)
 {
+    if (!(s->at.flags & STACK_TOUCHED))
+        stack_warm(c, s);
     if ((s->at.flags & (STACK_GUARDED | STACK_TOUCHED)) != (STACK_GUARDED | STACK_TOUCHED))
         stack_guard(s);
 }

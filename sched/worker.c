@@ -296,7 +296,7 @@ void worker_leave(enum after wish)
 
 static void prepare(struct worker *w, struct fiber *f)
 {
-    stack_prepare(&f->stack);
+    stack_prepare(&w->stacks, &f->stack);
     san_fiber_begin(&f->san, f->stack.base, f->stack.top);
     context_init(&f->context, f->stack.top, first, f);
     if (f->flags & FIBER_PINNED)
