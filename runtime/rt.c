@@ -20,6 +20,7 @@
 #include "runtime/monitor.h"
 #include "runtime/spawn.h"
 #include "runtime/timer.h"
+#include "runtime/trim.h"
 #include "sched/clock.h"
 #include "sched/mem.h"
 #include "sched/overflow.h"
@@ -139,7 +140,7 @@ static const char *describe(void *top, int64_t *id)
 
 /* ---- start --------------------------------------------------------------------------------------------------------------- */
 
-static const struct sched_hooks hooks = { spawn_ended, monitor_call };
+static const struct sched_hooks hooks = { spawn_ended, monitor_call, trim_call };
 
 static struct weft_rt *make_struct(void)
 {
@@ -194,6 +195,8 @@ static int bring_up(struct weft_rt *rt, unsigned workers, unsigned blocking, con
         goto no_overflow;
     if ((error = monitor_start(rt)) < 0)
         goto no_monitor;
+    if ((error = trim_start(rt)) < 0)
+        goto no_trim;
     if ((error = timer_begin(rt)) < 0)
         goto no_callbacks;
     if ((error = pool_start(&rt->pool, &rt->sched, blocking, name)) < 0)
@@ -210,6 +213,8 @@ no_reactor:
 no_pool:
     timer_end(rt);
 no_callbacks:
+    trim_stop(rt);
+no_trim:
     monitor_stop(rt);
 no_monitor:
     overflow_remove();
@@ -317,6 +322,7 @@ static void tear_down(struct weft_rt *rt)
     reactor_stop(&rt->reactor);
     sched_destroy(&rt->sched);
     monitor_stop(rt);
+    trim_stop(rt);
     timer_end(rt);
     overflow_remove();
     timers_destroy(&rt->timers);

@@ -261,6 +261,7 @@ static struct fiber *find(struct worker *w)
             return NULL;
         }
         count_up64(&w->parks, 1);
+        s->hooks->parking(s);
         enter(w, PHASE_PARK);
         (void)idle_park(&s->idle, w->index, searching, last_look, w);
         enter(w, PHASE_SEARCH);
