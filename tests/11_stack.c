@@ -114,7 +114,7 @@ Test(stack, every_class_is_usable_to_both_ends_and_guarded)
             char *base, *top;
             bool in_guard;
             cr_assert_eq(stack_get(NULL, SIZE(k), &s), 0);
-            stack_prepare(&s);
+            stack_prepare(NULL, &s);
             cr_assert_eq((uintptr_t)s.base % page, 0);
             cr_assert_eq((uintptr_t)s.top % 128, 0);
             cr_assert_leq((size_t)(s.top - s.base), SIZE(k));
@@ -157,8 +157,8 @@ Test(stack, the_last_one_put_is_the_next_one_got)
         char *first, *second;
         cr_assert_eq(stack_get(of[i], 65536, &a), 0);
         cr_assert_eq(stack_get(of[i], 65536, &b), 0);
-        stack_prepare(&a);
-        stack_prepare(&b);
+        stack_prepare(NULL, &a);
+        stack_prepare(NULL, &b);
         first = a.base;
         second = b.base;
         stack_put(of[i], &a);
@@ -176,7 +176,7 @@ Test(stack, the_depot_gives_touched_stacks_before_clean_ones)
     struct stack s[8], t;
     for (int i = 0; i < 8; i++)
         cr_assert_eq(stack_get(NULL, 65536, &s[i]), 0);
-    stack_prepare(&s[3]);
+    stack_prepare(NULL, &s[3]);
     t = s[3];
     for (int i = 0; i < 8; i++)
         stack_put(NULL, &s[i]);
@@ -184,6 +184,30 @@ Test(stack, the_depot_gives_touched_stacks_before_clean_ones)
     cr_assert_eq(stack_get(NULL, 65536, &s[0]), 0);
     cr_assert_eq(s[0].base, t.base);
     cr_assert_eq(stack_trim_due(), 0);
+}
+
+/* Spawned first, run to their end one by one later: all on the stack of the first. */
+Test(stack, a_cold_stack_is_changed_for_a_warm_one)
+{
+    enum { N = 1000 };
+    static struct stack s[N];
+    char *first = NULL;
+    size_t rss;
+    for (int i = 0; i < N; i++)
+        cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
+    rss = resident();
+    for (int i = 0; i < N; i++) {
+        stack_prepare(&cache, &s[i]);
+        cr_assert(!first || s[i].base == first, "%d", i);
+        first = s[i].base;
+        cr_assert_not(i % 100 == 0 && readable(s[i].base - 1));
+        s[i].top[-1] = 1;
+        stack_put(&cache, &s[i]);
+    }
+    cr_assert_leq(resident(), rss + MIB);
+    stack_cache_flush(&cache);
+    cr_assert_eq(stack_trim_due(), 1);
+    cr_assert_eq(stack_pool_release(), 0, "none was lost in the exchange");
 }
 
 Test(stack, a_second_put_is_noticed, .signal = SIGABRT)
@@ -254,7 +278,7 @@ Test(stack, a_hundred_thousand_guards_are_few_maps)
     maps = count_maps();
     for (int i = 0; i < N; i++) {
         cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
         s[i].top[-1] = 1;
     }
     cr_assert_leq(count_maps(), maps + 200);
@@ -325,7 +349,7 @@ Test(stack, without_kernel_guards_it_stops_before_the_maps_run_out)
     for (size_t i = 0; i < 1000; i++)           /* the same class */
         stack_put(&cache, &s[--n]);
     for (again = 0; stack_get(&cache, STACK_MIN, &s[n]) == 0; again++) {
-        stack_prepare(&s[n]);
+        stack_prepare(NULL, &s[n]);
         cr_assert_not(readable(s[n].base - 1));
         n++;
     }
@@ -394,7 +418,7 @@ Test(stack, an_old_kernel_is_noticed)
     for (int i = 0; i < 40; i++) {
         cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
         cr_assert_not(readable(s[i].base - 1), "guarded before it is prepared");
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
     }
     cr_assert_geq(count_maps(), maps + 80, "by mprotect");
 }
@@ -409,7 +433,7 @@ Test(stack, a_guard_refused_later_is_made_otherwise)
     if (!old_kernel())
         cr_skip("no seccomp filters here");
     for (int i = 0; i < 2; i++) {
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
         cr_assert_not(readable(s[i].base - 1));
     }
 }
@@ -431,7 +455,7 @@ Test(stack, without_address_space_it_answers_enomem_and_recovers)
     tight.rlim_cur = used + 512 * MIB;
     cr_assert_eq(setrlimit(RLIMIT_AS, &tight), 0);
     while (stack_get(&cache, 65536, &s[n]) == 0)
-        stack_prepare(&s[n++]);
+        stack_prepare(NULL, &s[n++]);
     cr_assert_gt(n, 512 * MIB / (65536 + page) * 8 / 10, "%zu: most of the space can be used", n);
     cr_assert_lt(n, 512 * MIB / 65536);
     cr_assert_eq(stack_get(&cache, 65536, &s[n]), -ENOMEM);
@@ -444,7 +468,7 @@ Test(stack, without_address_space_it_answers_enomem_and_recovers)
         cr_assert_eq(stack_get(&cache, 65536, &s[n]), 0);
         for (size_t j = 0; j < n; j++)
             cr_assert_neq(s[n].base, s[j].base, "%zu again", j);
-        stack_prepare(&s[n++]);
+        stack_prepare(NULL, &s[n++]);
     }
     cr_assert_eq(stack_get(&cache, 65536, &s[n]), -ENOMEM);
     cr_assert_eq(setrlimit(RLIMIT_AS, &old), 0);
@@ -463,7 +487,7 @@ Test(stack, locked_memory_gets_its_guards_too)
     if (mlockall(MCL_FUTURE) != 0)
         cr_skip("may not lock memory");
     cr_assert_eq(stack_get(NULL, 65536, &s), 0);
-    stack_prepare(&s);
+    stack_prepare(NULL, &s);
     cr_assert_not(readable(s.base - 1));
     munlockall();
 }
@@ -477,7 +501,7 @@ Test(stack, trimming_gives_memory_back_and_keeps_the_guards)
     size_t before, full, done = 0;
     for (int i = 0; i < N; i++) {
         cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
     }
     before = resident();
     for (int i = 0; i < N; i++)
@@ -500,7 +524,7 @@ Test(stack, trimming_gives_memory_back_and_keeps_the_guards)
         cr_assert_eq(stack_used(&s[i]), 0);
         cr_assert_not(readable(s[i].base - 1));
         cr_assert_eq(s[i].top[-1], 0);
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
     }
 }
 
@@ -509,7 +533,7 @@ Test(stack, trimming_takes_the_coldest_first)
     struct stack s[4], hot;
     for (int i = 0; i < 4; i++) {
         cr_assert_eq(stack_get(NULL, 65536, &s[i]), 0);
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
         s[i].top[-1] = (char)(i + 1);
     }
     for (int i = 0; i < 4; i++)
@@ -548,7 +572,7 @@ Test(stack, release_unmaps_everything_two_hundred_times)
         struct stack s[100], *big = &s[99];
         for (int i = 0; i < 99; i++) {
             cr_assert_eq(stack_get(&cache, 16384u << i % 3, &s[i]), 0);
-            stack_prepare(&s[i]);
+            stack_prepare(NULL, &s[i]);
             memset(s[i].top - 8192, 1, 8192);
         }
         cr_assert_eq(stack_get(NULL, 64 * MIB, big), 0);
@@ -575,7 +599,7 @@ Test(stack, used_is_the_deepest_mark)
     static const size_t deep[] = { 8, 1000, 4096, 5000, 20000, 100000, 1000000 };
     struct stack s;
     cr_assert_eq(stack_get(NULL, MIB, &s), 0);
-    stack_prepare(&s);
+    stack_prepare(NULL, &s);
     cr_assert_eq(stack_used(&s), 0);
     for (size_t i = 0; i < sizeof deep / sizeof *deep; i++) {
         s.top[-(ptrdiff_t)deep[i]] = 1;
@@ -609,7 +633,7 @@ static void *getter(void *arg)
             stack_put(c, &s[i]);
         } else {
             errors += stack_get(c, (size_t)16384 << random_next(&r) % 3, &s[i]) != 0;
-            stack_prepare(&s[i]);
+            stack_prepare(NULL, &s[i]);
             errors += *(uint64_t *)s[i].base != 0;
             *(uint64_t *)s[i].base = me << 32 | i;
         }
@@ -683,7 +707,7 @@ static void on_fiber(size_t size, void (*entry)(void *), void *arg)
 {
     if (!running.base && (stack_get(NULL, size, &running) != 0))
         _exit(9);
-    stack_prepare(&running);
+    stack_prepare(NULL, &running);
     named_top = running.top;
     san_thread_begin(&home_san);
     san_fiber_begin(&side_san, running.base, running.top);
@@ -715,6 +739,8 @@ static int in_child(void (*what)(void), char *text, size_t size)
         have += (size_t)n;
     text[have] = 0;
     close(err[0]);
+    if (strncmp(text, "WEFT_SHAKE_SEED=", 16) == 0)     /* what the shake flavour says first */
+        memmove(text, strchr(text, '\n') + 1, strlen(strchr(text, '\n')));
     cr_assert_eq(waitpid(child, &status, 0), child);
     return status;
 }
@@ -810,7 +836,7 @@ static void case_unnamed(void)
     begin_overflow();
     if (stack_get(NULL, 16384, &running) != 0)
         _exit(7);
-    stack_prepare(&running);
+    stack_prepare(NULL, &running);
     overflow_install(NULL);
     on_fiber(16384, recurse_on, (void *)100000000);
 }
@@ -828,8 +854,8 @@ static void case_stray(void)
     do {                                        /* two neighbours, to write past the top of the lower */
         if (stack_get(NULL, 65536, &low) != 0 || stack_get(NULL, 65536, &high) != 0)
             _exit(7);
-        stack_prepare(&low);
-        stack_prepare(&high);
+        stack_prepare(NULL, &low);
+        stack_prepare(NULL, &high);
     } while (high.base - low.base != (ptrdiff_t)(65536 + page));
     running = low;
     on_fiber(65536, stray_on, high.base - 8);
