@@ -54,13 +54,14 @@ static bool sleep_on(struct monitor *m)
     struct sched *s = &m->rt->sched;
     bool taken = false;
     m->quiet = 0;
-    (void)xchg_seqcst32(&s->watched, 0);        /* M1, M2: pairs with monitor_trip, worker_queue */
+    store_release32(&s->watched, 0);            /* M3: the node, to the worker that arms it next */
+    fence_full();                               /* M1, M2: pairs with monitor_trip, worker_queue */
     for (unsigned i = 0; i < s->count; i++) {
         struct worker *w = &s->workers[i];
         store_relaxed32(&w->tripwire, 1);
         taken |= load_relaxed32(&w->phase) == PHASE_RUN && load_relaxedptr(&w->next);
     }
-    return !taken || xchg_seqcst32(&s->watched, 1);
+    return !taken || xchg_acqrel32(&s->watched, 1);
 }
 
 static void look(struct due_call *call)
@@ -84,14 +85,15 @@ void monitor_call(struct sched *s)
     struct weft_rt *rt = (struct weft_rt *)s;
     struct monitor *m = rt->monitor;
     store_relaxed32(&m->called, 1);
-    if (!load_relaxed32(&s->watched) && !xchg_acqrel32(&s->watched, 1))
+    if (!load_relaxed32(&s->watched) && !xchg_acqrel32(&s->watched, 1))         /* M3: pairs with sleep_on */
         timers_arm(&rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
 }
 
 bool monitor_trip(struct worker *w)
 {
     bool expired = load_relaxed32(&w->expired);
-    (void)xchg_seqcst32(&w->tripwire, 0);       /* M1: pairs with sleep_on */
+    store_relaxed32(&w->tripwire, 0);
+    fence_full();                               /* M1: pairs with sleep_on */
     store_relaxed32(&w->expired, 0);
     monitor_call(w->sched);
     return expired;

@@ -4,8 +4,9 @@
  *
  * Start      1 a struct, 2 timers, 3 workers, 4 the I/O thread, 5 the pool. A failure takes back what was done, in reverse.
  * Stop       1 STOPPING: no more spawns, 2 every fiber is cancelled, 3 none is left (or the deadline has passed: they are named, and
- *            the runtime stays STOPPING), 4 the callbacks' fiber ends, 5 nobody is inside from outside, 6 workers, 7 the pool,
- *            8 the I/O thread, which workers still needed, 9 timers, 10 fibers that nobody joined, 11 the struct.
+ *            the runtime stays STOPPING), 4 the callbacks' fiber ends, 5 nobody is inside from outside, 6 the workers' threads,
+ *            7 the pool, 8 the I/O thread, which workers still needed, 9 workers and timers, 10 fibers that nobody joined,
+ *            11 the struct.
  * Lock       a mutex over the list of structs.
  */
 #include "runtime/rt.h"
@@ -314,6 +315,7 @@ static void tear_down(struct weft_rt *rt)
     sched_stop(&rt->sched, &rt->threads);
     pool_stop(&rt->pool);
     reactor_stop(&rt->reactor);
+    sched_destroy(&rt->sched);
     monitor_stop(rt);
     timer_end(rt);
     overflow_remove();

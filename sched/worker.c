@@ -59,12 +59,14 @@ void worker_queue(struct fiber *f)
         inject(s, f);
         wake_one(s, NULL);
     } else {
-        struct fiber *before = xchg_seqcstptr(&w->next, f);     /* W1: pairs with from_next, steal_next; M2: monitor.h */
+        struct fiber *before = xchg_acqrelptr(&w->next, f);     /* W1: pairs with from_next, steal_next */
         if (before) {
             push(w, &w->ready, before);
             wake_one(s, w);
-        } else if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched)) {
-            s->hooks->watch(s);
+        } else {
+            fence_full();                       /* M2: pairs with the monitor (runtime/monitor.h) */
+            if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched))
+                s->hooks->watch(s);
         }
     }
 }
