@@ -2,9 +2,9 @@
 /*
  * overflow - the fault handler
  *
- * A fault is an overflow if its address lies in a guard page and the thread's sp lies in the stack above it, or no further below
- * it than that stack is long (a large frame moves sp first and touches memory later). Without the look at sp a stray write past
- * the top of the next stack, which hits the same page, would be blamed on the wrong fiber.
+ * A fault is an overflow if its address lies in a guard page and the thread's sp in that page or the stack above it; or else its
+ * frame pointer (a large frame moves sp first and touches memory later). Otherwise a stray write past the top of the stack below,
+ * which hits the same page, would be blamed on the wrong fiber.
  *
  * Everything in the handler is async-signal-safe: stack_owner is arithmetic, the line is put together by hand and written once.
  * Rejected: unwinding in the handler. The core has the frames, and unwinders take locks.
@@ -38,9 +38,11 @@ static struct {
 } overflow = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 #if defined(__x86_64__)
-static char *sp_of(const ucontext_t *u) { return (char *)u->uc_mcontext.gregs[REG_RSP]; }
+static void *sp_of(const ucontext_t *u) { return (void *)u->uc_mcontext.gregs[REG_RSP]; }
+static void *fp_of(const ucontext_t *u) { return (void *)u->uc_mcontext.gregs[REG_RBP]; }
 #else
-static char *sp_of(const ucontext_t *u) { return (char *)u->uc_mcontext.sp; }
+static void *sp_of(const ucontext_t *u) { return (void *)u->uc_mcontext.sp; }
+static void *fp_of(const ucontext_t *u) { return (void *)u->uc_mcontext.regs[29]; }
 #endif
 
 struct line {
@@ -102,13 +104,20 @@ static void pass_on(int sig, siginfo_t *info, void *u)
     }
 }
 
+static bool on_stack(const void *p, const char *top)
+{
+    char *base, *its_top;
+    bool in_guard;
+    return stack_owner(p, &base, &its_top, &in_guard) && its_top == top;
+}
+
 static void on_fault(int sig, siginfo_t *info, void *u)
 {
     int saved = errno;
-    char *base, *top, *sp = sp_of(u);
+    char *base, *top;
     bool in_guard;
     if (info->si_code > 0 && stack_owner(info->si_addr, &base, &top, &in_guard) && in_guard)
-        if (sp < top && (uintptr_t)sp + (uintptr_t)(top - base) > (uintptr_t)info->si_addr)
+        if (on_stack(sp_of(u), top) || on_stack(fp_of(u), top))
             report(base, top);
     pass_on(sig, info, u);
     errno = saved;

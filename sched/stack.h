@@ -10,8 +10,8 @@
  * Promises   stack_get touches no memory of the stack, and where the kernel has MADV_GUARD_INSTALL (6.13) makes no system call
  *            while slots last: a million fibers that have not run yet cost their descriptors. Their guards are installed by
  *            stack_prepare. stack_put never fails.
- *            Without that call a guard is a mapping of its own and can fail: then stack_get makes it, or answers -ENOMEM
- *            STACK_MAPS_KEPT short of vm.max_map_count, so that malloc and dlopen go on working.
+ *            Without that call a guard is a mapping of its own and can fail: then stack_get makes it, or answers -ENOMEM when
+ *            only one in STACK_MAPS_KEPT of the process's maps is left, so that malloc and dlopen go on working.
  *            A guard once made stays until stack_pool_release, through reuse and trimming.
  * Memory     a free stack that was used keeps its pages until stack_trim or stack_pool_release.
  * Rejected   one mmap per stack: 4 us more each and two maps, the kernel's 65530 are gone at 32,754 stacks. PROT_NONE
@@ -29,7 +29,11 @@
 
 #define STACK_SHIFT_LEAST 14        /* class k holds stacks of 2^(14+k) usable bytes: 16 KiB to 64 MiB */
 #define STACK_CLASSES 13
-#define STACK_MAPS_KEPT 8           /* one in so many of the process's maps is left to others */
+#ifdef MUTANT_STACK
+#define STACK_MAPS_KEPT UINT32_MAX  /* takes all maps there are: malloc fails next */
+#else
+#define STACK_MAPS_KEPT 8           /* one in so many of vm.max_map_count is left to others */
+#endif
 
 #define STACK_GUARDED 1u            /* the page below base is a guard */
 #define STACK_TOUCHED 2u            /* it may have memory */
