@@ -12,6 +12,7 @@ SHARED   ?= yes## no: install libweft.a alone, and let weft.pc name what it need
 TEST     ?=## run only the tests whose path contains this (a shell pattern)
 WORKERS  ?= 1 2 4 8## the numbers of workers that tests of the runtime run with, one after the other
 DIR      ?= /usr/include## the folder that `make run` indexes
+BENCH    ?=## the benchmarks to run; all if empty
 V        ?=## 1: show whole command lines
 
 flags_release := -O2 -g
@@ -33,7 +34,11 @@ endif
 ifeq ($(flags_$(FLAVOR)),)
 $(error FLAVOR=$(FLAVOR) is none of: $(flavors) aarch64)
 endif
-MAKEFLAGS += --no-builtin-rules
+jobs := $(filter -j%,$(MAKEFLAGS))$(filter-out 0,$(MAKELEVEL))
+MAKEFLAGS += --no-builtin-rules $(if $(jobs),,-j$(shell nproc))
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
 .DELETE_ON_ERROR:
 
 ARCH := $(shell uname -m)
@@ -70,8 +75,8 @@ cross    := $(call in_build,tests/cross/*.c)
 model    := $(call in_build,tests/model/*_model.c)
 explorer := $(filter-out %_model.c,$(wildcard tests/model/*.c))
 mutants  := $(addprefix $(B)/,$(if $(model),$(shell tools/checks/mutants tests/model/*_model.c)))
-seeded   := $(if $(filter asan tsan,$(FLAVOR)),$(addsuffix .SEEDED_FAULT,\
-                $(call in_build,$(shell grep -l 'ifdef SEEDED_$(if $(sanitize:%thread=),OVERRUN,RACE)' tests/stress/*.c))))
+fault    := $(if $(filter asan,$(FLAVOR)),SEEDED_OVERRUN)$(if $(filter tsan,$(FLAVOR)),SEEDED_RACE)
+seeded   := $(if $(fault),$(addsuffix .$(fault),$(call in_build,$(shell grep -lE '^#.*$(fault)' tests/stress/*.c))))
 scripts  := $(wildcard tests/*.sh tests/*/*.sh)
 
 # What `make test` runs: Criterion cannot run under TSAN, and the explorer's programs are the same in every flavour.
@@ -97,7 +102,7 @@ endif
 all: libs examples $(benches)## the libraries and the programs (default)
 everything: all $(filter $(B)/%,$(tests))## and the tests, without running them
 libs: $(static_l) $(B)/lib/libweft.so## libweft.a and libweft.so
-examples: $(examples)## one program for each tools/examples/*.c, in build/$(FLAVOR)/bin
+examples: $(examples)## one program for each tools/examples/*.c, in build/FLAVOR/bin
 
 $(B)/flags: FORCE
 	@mkdir -p $(@D); f='$(CC) $(cflags) $(LDFLAGS) $(libs)'; echo "$$f" | cmp -s - $@ || echo "$$f" >$@
@@ -120,20 +125,25 @@ $(shared_l): $(obj) runtime/weft.map
 $(B)/lib/libweft.so: $(shared_l)
 	@ln -sf $(<F) $(@D)/$(soname); ln -sf $(soname) $@
 
+.SECONDEXPANSION:
+# build and link: FLAGS, SOURCES AND LIBRARIES; link also notes the headers, which it can for one source only.
+build = $(call say,LD,$(CC) $(cflags) $(1) $(LDFLAGS) $(static) -o $@ $< $(2) $(libs))
 define link
 @mkdir -p $(@D) $(dir $(@:$(B)/%=$(B)/obj/%))
-$(call say,LD,$(CC) $(cflags) $(1) -MMD -MP -MF $(@:$(B)/%=$(B)/obj/%.d) -MT $@ $(LDFLAGS) $(static) -o $@ $< $(2) $(libs))
+$(call build,$(1) -MMD -MP -MF $(@:$(B)/%=$(B)/obj/%.d) -MT $@,$(2) $(static_l))
 endef
-$(examples): $(B)/bin/%: tools/examples/%.c $(static_l)
-	$(call link,-idirafter runtime,$(static_l))
+# A program's further files are in the folder of its name; it sees the library as others do, as <weft.h>.
+$(examples): $(B)/bin/%: tools/examples/%.c $$(wildcard tools/examples/$$*/*.[ch]) runtime/weft.h $(headers) $(static_l)
+	@mkdir -p $(@D)
+	$(call build,-idirafter runtime,$(wildcard tools/examples/$*/*.c) $(static_l))
 $(benches): $(B)/bin/%: tools/bench/%.c $(static_l)
-	$(call link,-idirafter runtime,$(static_l))
+	$(call link,-idirafter runtime)
 $(unit): $(B)/%: %.c $(static_l)
-	$(call link,,$(static_l) -lcriterion)
+	$(call link,,-lcriterion)
 $(stress) $(cross): $(B)/%: %.c $(static_l)
-	$(call link,,$(static_l))
-$(seeded): $(B)/%.SEEDED_FAULT: %.c $(static_l)
-	$(call link,-DSEEDED_RACE -DSEEDED_OVERRUN,$(static_l))
+	$(call link)
+$(seeded): $(B)/%.$(fault): %.c $(static_l)
+	$(call link,-D$(fault))
 
 # A model program is linked with the explorer and with the rooms that its own text names, at the sizes that it names.
 rooms = $$(grep -oE '(sched|timers|io|runtime)/[a-z_]+\.c' $(1) | sort -u) $$(grep -oE -- '-D[A-Z_]+=[0-9]+' $(1) | sort -u)
@@ -165,7 +175,7 @@ cross:## cross-compile for aarch64 and run tests/cross under qemu
 	@$(MAKE) --no-print-directory FLAVOR=aarch64 test
 
 bench: all## the benchmarks, beside those of other runtimes
-	@WEFT_BIN='$(CURDIR)/$(B)/bin' tools/bench/run
+	@tools/bench/run $(B)/bin $(BENCH)
 
 arrows: $(static_l)## includes and symbols point only downstairs, and no room is in a circle
 	@tools/checks/arrows $(static_l)
@@ -190,7 +200,7 @@ install: $(static_l) $(shared)## weft.h, libweft and weft.pc of this flavour, un
 uninstall:## remove exactly what install put there
 	rm -f $(inc)/weft.h $(addprefix $(inc)/weft/,$(notdir $(headers))) $(lib)/pkgconfig/weft.pc \
 	    $(lib)/libweft.a $(lib)/libweft.so $(lib)/$(soname) $(lib)/libweft.so.$(version)
-	-rmdir $(inc)/weft 2>/dev/null
+	@rmdir $(inc)/weft 2>/dev/null || true
 
 clean:## remove build/
 	rm -rf build

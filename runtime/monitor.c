@@ -48,13 +48,20 @@ static void look_at(struct monitor *m, struct worker *w)
     }
 }
 
-static void sleep_on(struct monitor *m)
+/* Nobody called for a while. False: somebody came in just now, or a next slot is taken, so somebody must go on looking. */
+static bool sleep_on(struct monitor *m)
 {
     struct sched *s = &m->rt->sched;
+    bool taken = false;
     m->quiet = 0;
-    store_relaxed32(&s->watched, 0);
-    for (unsigned i = 0; i < s->count; i++)
-        store_relaxed32(&s->workers[i].tripwire, 1);
+    store_release32(&s->watched, 0);            /* M3: the node, to the worker that arms it next */
+    fence_full();                               /* M1, M2: pairs with monitor_trip, worker_queue */
+    for (unsigned i = 0; i < s->count; i++) {
+        struct worker *w = &s->workers[i];
+        store_relaxed32(&w->tripwire, 1);
+        taken |= load_relaxed32(&w->phase) == PHASE_RUN && load_relaxedptr(&w->next);
+    }
+    return !taken || xchg_acqrel32(&s->watched, 1);
 }
 
 static void look(struct due_call *call)
@@ -64,9 +71,7 @@ static void look(struct due_call *call)
     for (unsigned i = 0; i < s->count; i++)
         look_at(m, &s->workers[i]);
     m->quiet = xchg_acqrel32(&m->called, 0) ? 0 : m->quiet + 1;
-    if (m->quiet >= MONITOR_QUIET)
-        sleep_on(m);
-    else
+    if (m->quiet < MONITOR_QUIET || !sleep_on(m))
         timers_arm(&m->rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
 }
 
@@ -80,7 +85,7 @@ void monitor_call(struct sched *s)
     struct weft_rt *rt = (struct weft_rt *)s;
     struct monitor *m = rt->monitor;
     store_relaxed32(&m->called, 1);
-    if (!load_relaxed32(&s->watched) && !xchg_acqrel32(&s->watched, 1))
+    if (!load_relaxed32(&s->watched) && !xchg_acqrel32(&s->watched, 1))         /* M3: pairs with sleep_on */
         timers_arm(&rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
 }
 
@@ -88,6 +93,7 @@ bool monitor_trip(struct worker *w)
 {
     bool expired = load_relaxed32(&w->expired);
     store_relaxed32(&w->tripwire, 0);
+    fence_full();                               /* M1: pairs with sleep_on */
     store_relaxed32(&w->expired, 0);
     monitor_call(w->sched);
     return expired;

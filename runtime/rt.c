@@ -4,8 +4,9 @@
  *
  * Start      1 a struct, 2 timers, 3 workers, 4 the I/O thread, 5 the pool. A failure takes back what was done, in reverse.
  * Stop       1 STOPPING: no more spawns, 2 every fiber is cancelled, 3 none is left (or the deadline has passed: they are named, and
- *            the runtime stays STOPPING), 4 the callbacks' fiber ends, 5 nobody is inside from outside, 6 workers, 7 the pool,
- *            8 the I/O thread, which workers still needed, 9 timers, 10 fibers that nobody joined, 11 the struct.
+ *            the runtime stays STOPPING), 4 the callbacks' fiber ends, 5 nobody is inside from outside, 6 the workers' threads,
+ *            7 the pool, 8 the I/O thread, which workers still needed, 9 workers and timers, 10 fibers that nobody joined,
+ *            11 the struct.
  * Lock       a mutex over the list of structs.
  */
 #include "runtime/rt.h"
@@ -19,6 +20,7 @@
 #include "runtime/monitor.h"
 #include "runtime/spawn.h"
 #include "runtime/timer.h"
+#include "runtime/trim.h"
 #include "sched/clock.h"
 #include "sched/mem.h"
 #include "sched/overflow.h"
@@ -138,7 +140,7 @@ static const char *describe(void *top, int64_t *id)
 
 /* ---- start --------------------------------------------------------------------------------------------------------------- */
 
-static const struct sched_hooks hooks = { spawn_ended, monitor_call };
+static const struct sched_hooks hooks = { spawn_ended, monitor_call, trim_call };
 
 static struct weft_rt *make_struct(void)
 {
@@ -193,6 +195,8 @@ static int bring_up(struct weft_rt *rt, unsigned workers, unsigned blocking, con
         goto no_overflow;
     if ((error = monitor_start(rt)) < 0)
         goto no_monitor;
+    if ((error = trim_start(rt)) < 0)
+        goto no_trim;
     if ((error = timer_begin(rt)) < 0)
         goto no_callbacks;
     if ((error = pool_start(&rt->pool, &rt->sched, blocking, name)) < 0)
@@ -209,6 +213,8 @@ no_reactor:
 no_pool:
     timer_end(rt);
 no_callbacks:
+    trim_stop(rt);
+no_trim:
     monitor_stop(rt);
 no_monitor:
     overflow_remove();
@@ -314,7 +320,9 @@ static void tear_down(struct weft_rt *rt)
     sched_stop(&rt->sched, &rt->threads);
     pool_stop(&rt->pool);
     reactor_stop(&rt->reactor);
+    sched_destroy(&rt->sched);
     monitor_stop(rt);
+    trim_stop(rt);
     timer_end(rt);
     overflow_remove();
     timers_destroy(&rt->timers);

@@ -43,6 +43,7 @@ struct weft_rt {
     struct weft_event quiet;                    /* set whenever they may have become equal */
     struct weft_rt *next;                       /* under rt.c's lock */
     struct monitor *monitor;                    /* runtime/monitor.c */
+    struct trim *trim;                          /* runtime/trim.c */
     struct callbacks *callbacks;                /* runtime/timer.c */
 };
 

@@ -232,7 +232,8 @@ int weft_detach(weft_t id)
 
 void spawn_cancel_locked(struct fiber *f, struct chain *c)
 {
-    (void)xchg_seqcst32(&f->cancel, 1);         /* C1: pairs with wait_open, deadline_wait */
+    store_relaxed32(&f->cancel, 1);
+    fence_full();                               /* C1: pairs with wait_open, deadline_wait */
     if (wait_claim(f, WAIT_CANCEL))
         ready_later(f, c);
 }

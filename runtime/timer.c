@@ -294,7 +294,8 @@ int weft_timer_start(struct weft_timer *t, int64_t deadline, int64_t period, voi
     rt = rt_hold_any();
     if (!rt)
         return -EAGAIN;
-    *t = (struct weft_timer){ .owner_ = rt, .epoch_ = rt->epoch, .due_ = deadline, .period_ = period, .fn_ = fn, .arg_ = arg };
+    *t = (struct weft_timer){ .owner_ = rt, .epoch_ = rt->epoch,
+                                .due_ = deadline > 0 ? deadline : 0, .period_ = period, .fn_ = fn, .arg_ = arg };
     r = start(t);
     rt_leave(rt);
     return r;
@@ -307,7 +308,7 @@ int weft_timer_reset(struct weft_timer *t, int64_t deadline)
     if (!rt || !rt_hold(rt, t->epoch_))
         return -EINVAL;
     was = stop(t);
-    t->due_ = deadline;
+    t->due_ = deadline > 0 ? deadline : 0;
     error = start(t);
     rt_leave(rt);
     return error ? error : was;

@@ -121,12 +121,11 @@ WEFT_API int weft_cancelled(void);              /* 1 if the calling fiber was ca
 WEFT_API int weft_shield(int on);               /* while on, waits do not see the cancellation; returns the old value */
 WEFT_API int weft_worker(void);                 /* index of the worker that runs the caller; -1 outside a fiber */
 WEFT_API int weft_pin(int on);                  /* stay on this worker; returns the old value */
-WEFT_API int weft_nosuspend(int on);            /* while on, a call that would have to wait answers -EDEADLK (the debug flavour
-                                                   stops the program); returns the old value */
+WEFT_API int weft_nosuspend(int on);            /* while on, a call that would have to wait answers -EDEADLK; returns the old value */
 
 /* Around a system call that blocks, or a long computation in foreign code: the worker and its queues go to another thread
  * meanwhile. Nothing that waits may be called in between. 0; -EAGAIN: no thread could be had, the call may still be made;
- * -EINVAL: not in pairs, or outside a fiber. */
+ * -EINVAL: not in pairs, in a pinned fiber, or outside a fiber. */
 WEFT_API int weft_block_begin(void);
 WEFT_API int weft_block_end(void);
 

@@ -5,7 +5,7 @@
  *
  * The frame of a context that is not running, from its saved sp upwards; in brackets what context_init puts there:
  *
- *      +0  x29, x30    [0: the end of the chain of frame records; context_entry]
+ *      +0  x29, x30    [0: the end of the chain of frame records; context_entry, behind its nop]
  *     +16  x19, x20    [entry, arg]
  *     +32  x21, x22    [0, 0]
  *     +48  x23, x24    [0, 0]
@@ -109,7 +109,7 @@ context_init:
         hint    #34                     /* bti c */
         and     x1, x1, #-16
         sub     x1, x1, #160
-        adr     x9, context_entry
+        adr     x9, .Lentered
         stp     xzr, x9, [x1]
         stp     x2, x3, [x1, #16]
         stp     xzr, xzr, [x1, #32]
@@ -130,6 +130,8 @@ context_init:
 context_entry:
         .cfi_startproc
         .cfi_undefined x30              /* nobody called us: unwinding ends here */
+        nop                             /* unwinders look up the byte before a return address */
+.Lentered:
         mov     x0, x20
         blr     x19
         brk     #1                      /* entry returned */

@@ -11,7 +11,7 @@
  *     +24  r12     [entry]
  *     +32  rbx     [0]
  *     +40  rbp     [0: the end of the chain of frame pointers]
- *     +48  return  [context_entry]
+ *     +48  return  [context_entry, behind its nop]
  *     +56          [0]   the end of a saved frame; of a new one, CONTEXT_FRAME = 72, these two words are padding:
  *     +64          [0]   sp is a multiple of 16 when context_entry begins
  *
@@ -87,7 +87,7 @@ context_init:
         .cfi_startproc
         endbr64
         andq    $-16, %rsi
-        leaq    context_entry(%rip), %rax
+        leaq    .Lentered(%rip), %rax
         subq    $FRAME, %rsi
         movq    $0, (%rsi)
         movq    $0, 8(%rsi)
@@ -108,7 +108,8 @@ context_init:
 context_entry:
         .cfi_startproc
         .cfi_undefined %rip             /* nobody called us: unwinding ends here */
-        endbr64
+        nop                             /* unwinders look up the byte before a return address */
+.Lentered:
         movq    %r13, %rdi
         call    *%r12
         ud2                             /* entry returned */

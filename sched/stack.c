@@ -103,10 +103,10 @@ static void broken(const char *why)
 
 static struct link *link_of(struct stack_slot at) { return &pool.segment[at.segment].links[at.index]; }
 
+/* prev of the head and next of the tail are stale: n tells the ends. */
 static void push(struct list *l, struct stack_slot at)
 {
-    struct stack_slot none = { 0 };
-    *link_of(at) = (struct link){ .next = l->head, .prev = none };
+    link_of(at)->next = l->head;
     if (l->n++)
         link_of(l->head)->prev = at;
     else
@@ -118,8 +118,7 @@ static struct stack_slot pop_head(struct list *l)
 {
     struct stack_slot at = l->head;
     l->head = link_of(at)->next;
-    if (--l->n)
-        link_of(l->head)->prev = (struct stack_slot){ 0 };
+    l->n--;
     return at;
 }
 
@@ -127,8 +126,7 @@ static struct stack_slot pop_tail(struct list *l)
 {
     struct stack_slot at = l->tail;
     l->tail = link_of(at)->prev;
-    if (--l->n)
-        link_of(l->tail)->next = (struct stack_slot){ 0 };
+    l->n--;
     return at;
 }
 
@@ -177,7 +175,7 @@ static bool map_segment(unsigned class_, uint64_t n)
     char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (map == MAP_FAILED)
         return false;
-    madvise(map, size, MADV_NOHUGEPAGE);        /* a kernel without huge pages refuses, and needs none */
+    madvise(map, size, MADV_NOHUGEPAGE);        /* before Linux 6.7 MAP_STACK does not mean it; without huge pages it fails */
     g->links = (struct link *)map;
     g->end = (uintptr_t)map + size;
     g->stride = stride;

@@ -63,8 +63,10 @@ void worker_queue(struct fiber *f)
         if (before) {
             push(w, &w->ready, before);
             wake_one(s, w);
-        } else if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched)) {
-            s->hooks->watch(s);
+        } else {
+            fence_full();                       /* M2: pairs with the monitor (runtime/monitor.h) */
+            if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched))
+                s->hooks->watch(s);
         }
     }
 }
@@ -259,6 +261,7 @@ static struct fiber *find(struct worker *w)
             return NULL;
         }
         count_up64(&w->parks, 1);
+        s->hooks->parking(s);
         enter(w, PHASE_PARK);
         (void)idle_park(&s->idle, w->index, searching, last_look, w);
         enter(w, PHASE_SEARCH);
@@ -356,6 +359,7 @@ static bool dispatch(struct thread *t, struct fiber *f)
 void worker_run(struct thread *t)
 {
     struct fiber *f;
+    enter(t->worker, PHASE_RUN);
     do {
         struct worker *w = t->worker;
         f = pick(w);

@@ -38,7 +38,8 @@ struct pool;
 /* The floors above post themselves here. */
 struct sched_hooks {
     void (*ended)(struct fiber *f);             /* on the loop's stack; publishes the result, frees the descriptor */
-    void (*watch)(struct sched *s);             /* somebody must look at the workers in a while (monitor.h) */
+    void (*watch)(struct sched *s);             /* somebody must look at the workers in a while (runtime/monitor.h) */
+    void (*parking)(struct sched *s);           /* a worker is going to park (runtime/trim.h) */
 };
 
 struct sched {

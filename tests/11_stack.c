@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -305,7 +306,7 @@ static void malloc_works(void)
 
 Test(stack, without_kernel_guards_it_stops_before_the_maps_run_out)
 {
-    size_t most = max_map_count(), maps = count_maps(), n = 0, again;
+    size_t most = max_map_count(), maps = count_maps(), n = 0, again, full;
     struct stack *s = calloc(most, sizeof *s), other;
     if (most > 300000)
         cr_skip("vm.max_map_count is large here");
@@ -330,6 +331,7 @@ Test(stack, without_kernel_guards_it_stops_before_the_maps_run_out)
     }
     cr_assert_eq(again, 1000);
 
+    full = count_maps();
     for (size_t i = 0; i < 1000; i++)           /* another: the guards of free stacks are opened for it */
         stack_put(NULL, &s[--n]);
     for (again = 0; stack_get(NULL, 65536, &s[n]) == 0; again++) {
@@ -338,6 +340,7 @@ Test(stack, without_kernel_guards_it_stops_before_the_maps_run_out)
         n++;
     }
     cr_assert_eq(again, 1000);
+    cr_assert_leq(count_maps(), full + 8);
     for (size_t i = 0; i < n; i += 101)
         cr_assert_not(readable(s[i].base - 1));
     malloc_works();
@@ -365,6 +368,52 @@ Test(stack, mprotect_guards_are_kept_through_reuse)
     cr_assert_eq(count_maps(), maps);
 }
 
+/* A filter that answers MADV_GUARD_INSTALL as Linux 6.12 does. */
+static bool old_kernel(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 102, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = { sizeof code / sizeof *code, code };
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+Test(stack, an_old_kernel_is_noticed)
+{
+    struct stack s[40];
+    size_t maps;
+    if (!old_kernel())
+        cr_skip("no seccomp filters here");
+    cr_assert_not(kernel_guards());
+    maps = count_maps();
+    for (int i = 0; i < 40; i++) {
+        cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
+        cr_assert_not(readable(s[i].base - 1), "guarded before it is prepared");
+        stack_prepare(&s[i]);
+    }
+    cr_assert_geq(count_maps(), maps + 80, "by mprotect");
+}
+
+/* The call goes away after a segment was made with it: prepare falls back. */
+Test(stack, a_guard_refused_later_is_made_otherwise)
+{
+    struct stack s[2];
+    need_kernel_guards();
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(stack_get(NULL, 16384, &s[i]), 0);
+    if (!old_kernel())
+        cr_skip("no seccomp filters here");
+    for (int i = 0; i < 2; i++) {
+        stack_prepare(&s[i]);
+        cr_assert_not(readable(s[i].base - 1));
+    }
+}
+
 Test(stack, without_address_space_it_answers_enomem_and_recovers)
 {
     struct rlimit old, tight;
@@ -387,10 +436,17 @@ Test(stack, without_address_space_it_answers_enomem_and_recovers)
     cr_assert_lt(n, 512 * MIB / 65536);
     cr_assert_eq(stack_get(&cache, 65536, &s[n]), -ENOMEM);
     cr_assert_eq(stack_get(NULL, 64 * MIB, &s[n]), -ENOMEM);
-    for (int i = 0; i < 10; i++)
-        stack_put(&cache, &s[--n]);
-    for (int i = 0; i < 10; i++)
-        cr_assert_eq(stack_get(&cache, 65536, &s[n++]), 0);
+    for (int i = 0; i < 5; i++) {               /* less than a batch */
+        stack_put(NULL, &s[i]);
+        s[i] = s[--n];
+    }
+    for (int i = 0; i < 5; i++) {
+        cr_assert_eq(stack_get(&cache, 65536, &s[n]), 0);
+        for (size_t j = 0; j < n; j++)
+            cr_assert_neq(s[n].base, s[j].base, "%zu again", j);
+        stack_prepare(&s[n++]);
+    }
+    cr_assert_eq(stack_get(&cache, 65536, &s[n]), -ENOMEM);
     cr_assert_eq(setrlimit(RLIMIT_AS, &old), 0);
     for (int i = 0; i < 1000; i++)
         cr_assert_eq(stack_get(&cache, 65536, &s[n++]), 0);
@@ -679,8 +735,7 @@ static void case_plain(void) { on_fiber(65536, recurse_on, (void *)100000000); }
 
 Test(stack, an_overflow_is_a_fault, .signal = SIGSEGV)
 {
-    if (ASAN)
-        raise(SIGSEGV);                         /* it would exit with a report; in_child has this case for both */
+    signal(SIGSEGV, SIG_DFL);                   /* a sanitizer would exit with a report */
     on_fiber(65536, recurse_on, (void *)100000000);
 }
 
@@ -702,7 +757,10 @@ __attribute__((noinline)) static void jump_on(void *arg)
 
 static void case_jump(void)
 {
+    struct stack below;
     begin_overflow();
+    if (stack_get(NULL, 65536, &below) != 0)    /* something for sp to point into */
+        _exit(7);
     on_fiber(65536, jump_on, (void *)6000);
 }
 
@@ -780,7 +838,7 @@ static void case_stray(void)
 static void case_null(void)
 {
     begin_overflow();
-    on_fiber(65536, stray_on, NULL);
+    on_fiber(65536, stray_on, (void *)8);
 }
 
 static void case_sent(void)
@@ -840,6 +898,7 @@ static void *action(int sig)
 
 Test(overflow, the_signals_are_given_back_by_the_last)
 {
+    struct sigaction later = { .sa_sigaction = theirs_info, .sa_flags = SA_SIGINFO };
     void *segv = action(SIGSEGV), *bus = action(SIGBUS), *ours;
     cr_assert_eq(overflow_install(describe), 0);
     ours = action(SIGSEGV);
@@ -852,9 +911,9 @@ Test(overflow, the_signals_are_given_back_by_the_last)
     cr_assert_eq(action(SIGSEGV), segv);
     cr_assert_eq(action(SIGBUS), bus);
     cr_assert_eq(overflow_install(describe), 0);
-    signal(SIGSEGV, theirs);                    /* who comes after us stays */
+    sigaction(SIGSEGV, &later, NULL);           /* who comes after us stays */
     overflow_remove();
-    cr_assert_eq(action(SIGSEGV), (void *)theirs);
+    cr_assert_eq(action(SIGSEGV), (void *)theirs_info);
     cr_assert_eq(action(SIGBUS), bus);
 }
 

@@ -25,15 +25,6 @@ int waiting_watch_fork(void)
 
 bool waiting_stale(void) { return load_relaxed32(&forked); }
 
-int waiting_enter(struct fiber **self)
-{
-    struct fiber *f = park_self();
-    if (!f)
-        return -ENOMEM;
-    *self = f;
-    return load_relaxed32(&f->cancel) && !f->shield ? -ECANCELED : 0;
-}
-
 int waiting_admit(struct fiber *self, int64_t *deadline)
 {
     if (waiting_stale())

@@ -5,6 +5,7 @@
  * aarch64-linux-gnu-gcc -static -I. tests/cross/context_test.c sched/context_aarch64.S sched/stack.c && qemu-aarch64 ./a.out
  * The same program runs natively; tests/10_context.c has the whole list.
  */
+#include <execinfo.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,8 @@ static void entry_frame(void *arg)
     volatile pair v = { 1.5, 2.5 };
     void **frame = __builtin_frame_address(0);
     char text[64];
+    void *pcs[16];
+    int frames;
     CHECK(arg == &turns);
     CHECK((uintptr_t)frame % 16 == 0);
     CHECK((uintptr_t)&v % 16 == 0);
@@ -44,6 +47,12 @@ static void entry_frame(void *arg)
     snprintf(text, sizeof text, "%.1f %.2f %d", v[0], v[1], 3);
     CHECK(strcmp(text, "1.5 2.50 3") == 0);
     turns = 1;
+    context_switch(&side, &home);
+
+    frames = backtrace(pcs, 16);                /* by the CFI: this frame and context_entry */
+    CHECK(frames >= 2 && frames <= 3);
+    CHECK(pcs[frames - 1] == __builtin_return_address(0));
+    turns = 2;
     context_switch(&side, &home);
     abort();
 }
@@ -66,6 +75,8 @@ int main(void)
     context_init(&side, s.top, entry_frame, &turns);
     context_switch(&home, &side);
     CHECK(turns == 1);
+    context_switch(&home, &side);
+    CHECK(turns == 2);
 
     context_init(&side, s.top - 8, other_registers, NULL);      /* rounds an odd top down */
     for (uint64_t i = 0; i < SWITCHES / 2; i++)

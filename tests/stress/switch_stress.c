@@ -144,7 +144,7 @@ static void start(struct fiber *f, struct stack_cache *c)
 {
     if (stack_get(c, 65536, &f->stack) != 0)
         abort();
-    stack_prepare(&cache, &f->stack);
+    stack_prepare(c, &f->stack);
     f->mine = f->moves = 0;
     f->ended = false;
     san_fiber_begin(&f->san, f->stack.base, f->stack.top);
