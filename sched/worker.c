@@ -151,7 +151,10 @@ static struct fiber *from_fresh(struct worker *w)
 static struct fiber *pick(struct worker *w)
 {
     struct fiber *f;
-    if (load_relaxed64(&w->dispatched) % INJECTOR_INTERVAL == 0 && (f = from_injector(w)) != NULL)
+    bool look = w->look || load_relaxed64(&w->dispatched) % INJECTOR_INTERVAL == 0;
+    w->look = false;
+    w->looked = look && (f = from_injector(w)) != NULL;
+    if (w->looked)
         return f;
     if ((f = from_next(w)) != NULL)
         return f;
@@ -326,6 +329,7 @@ static void end(struct worker *w, struct fiber *f)
 static void yield(struct worker *w, struct fiber *f)
 {
     fiber_to_ready(f);
+    w->look = !w->looked;
     if (f->pin >= 0) {
         chain_add(&w->mine, f);
         return;

@@ -8,7 +8,8 @@
  *            own stack, fibers on theirs; a fiber leaves by switching to the loop with a wish (enum after), and the loop acts
  *            on it when the fiber's registers are saved.
  * Order      of a pick, and so the bounds on waiting:
- *              1 every INJECTOR_INTERVAL dispatches the injector, first of all
+ *              1 every INJECTOR_INTERVAL dispatches, and when a fiber yielded that did not come from there itself (it may have
+ *                run for long, and fibers woken by I/O wait there), the injector, first of all
  *              2 the next slot: the fiber that was woken last, at most NEXT_STREAK times in a row, then it queues up in ready
  *              3 mine (pinned here), ready (woken or yielded; oldest first), fresh (spawned; newest first, since that keeps
  *                a tree of tasks small, but every FRESH_OLDEST_INTERVAL-th time the oldest): each is first in turn
@@ -63,6 +64,7 @@ struct worker {
     uint32_t index;                             /* I */
     uint32_t streak;                            /* O dispatches in a row through next */
     uint32_t fresh_taken, turn;                 /* O */
+    bool look, looked;                          /* O the injector is to be asked first; gave the last fiber when asked first */
     uint64_t random;                            /* O */
     struct chain mine;                          /* O pinned fibers, ready */
     struct table_cache fibers;                  /* O */
