@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* echo - a TCP echo server: `echo tcp:127.0.0.1:7777`, a fiber per connection, silent ones are closed after a minute */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <weft.h>
