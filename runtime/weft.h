@@ -22,39 +22,21 @@
 #ifndef WEFT_H
 #define WEFT_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/socket.h>
 #include <sys/types.h>
 
 #if !defined(_POSIX_C_SOURCE) && !defined(__USE_POSIX)
 #error "weft.h needs POSIX.1-2008: compile with -std=gnu11 (or a later gnu dialect), or define _POSIX_C_SOURCE=200809L first"
 #endif
 
+#include "weft/base.h"
+#include "weft/time.h"
+#include "weft/io.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
-#define WEFT_API __attribute__((visibility("default")))
-#define WEFT_NORETURN __attribute__((noreturn))
-#else
-#define WEFT_API
-#define WEFT_NORETURN
-#endif
-
 #define WEFT_VERSION "0.1.0"
-
-#define WEFT_FOREVER INT64_MAX
-#define WEFT_NOW INT64_C(0)
-#define WEFT_USEC INT64_C(1000)
-#define WEFT_MSEC INT64_C(1000000)
-#define WEFT_SEC INT64_C(1000000000)
-
-typedef struct weft_rt weft_rt;
-typedef struct weft_chan weft_chan;
-typedef int64_t weft_t;                         /* a fiber's id: an index and a generation; never used twice */
-typedef int64_t (*weft_fn)(void *arg);
 
 /* ---- runtime ------------------------------------------------------------------------------------------------------------ */
 
@@ -70,7 +52,7 @@ struct weft_opts {
 /* Start a runtime, run fn(arg) as its main fiber, wait for every fiber that is not a daemon, cancel the daemons, stop.
  * opts may be NULL. The environment's WEFT_WORKERS overrides opts->workers.
  * Returns fn's result, or if the runtime could not start -EINVAL (bad options or WEFT_WORKERS), -ENOMEM, -EAGAIN (no thread),
- * -EMFILE or -ENFILE (no descriptor), -EDEADLK (called in a fiber). */
+ * -EMFILE or -ENFILE (no descriptor), -ESTALE. */
 WEFT_API int64_t weft_run(weft_fn fn, void *arg, const struct weft_opts *opts);
 
 /* Start a runtime without a main fiber; several may live in one process. Results as weft_run: 0 or a negative errno. */
@@ -139,12 +121,11 @@ WEFT_API int weft_cancelled(void);              /* 1 if the calling fiber was ca
 WEFT_API int weft_shield(int on);               /* while on, waits do not see the cancellation; returns the old value */
 WEFT_API int weft_worker(void);                 /* index of the worker that runs the caller; -1 outside a fiber */
 WEFT_API int weft_pin(int on);                  /* stay on this worker; returns the old value */
-WEFT_API int weft_nosuspend(int on);            /* while on, a call that would have to wait answers -EDEADLK (the debug flavour
-                                                   stops the program); returns the old value */
+WEFT_API int weft_nosuspend(int on);            /* while on, a call that would have to wait answers -EDEADLK; returns the old value */
 
 /* Around a system call that blocks, or a long computation in foreign code: the worker and its queues go to another thread
  * meanwhile. Nothing that waits may be called in between. 0; -EAGAIN: no thread could be had, the call may still be made;
- * -EINVAL: not in pairs, or outside a fiber. */
+ * -EINVAL: not in pairs, in a pinned fiber, or outside a fiber. */
 WEFT_API int weft_block_begin(void);
 WEFT_API int weft_block_end(void);
 
@@ -154,12 +135,10 @@ WEFT_API WEFT_NORETURN void weft_exit(int64_t result);      /* end the calling f
 
 #define WEFT_FAILFAST 1u                        /* the first negative result cancels the other members */
 
-struct weft_list_ { void *head, *tail; };
-
 struct weft_group {
     uint32_t word_, limit_, flags_, cancelled_;
     int64_t count_, first_;
-    struct weft_list_ members_, waiters_;
+    struct weft_list_ members_, waiters_, spawners_;
 };
 
 /* Fibers that are waited for together; zeroed is ready. limit: most members at one time, 0 for any. -EINVAL. */
@@ -182,33 +161,29 @@ WEFT_API void weft_deadline_restore(int64_t previous);
 
 /* ---- time ---------------------------------------------------------------------------------------------------------------- */
 
-WEFT_API int64_t weft_now(void);                /* CLOCK_MONOTONIC, ns */
-WEFT_API int64_t weft_after(int64_t ns);        /* now + ns, saturating at WEFT_FOREVER */
-WEFT_API int weft_sleep(int64_t deadline);      /* [W] 0 when the time has come; -ETIMEDOUT if the ambient deadline came first */
+/* weft_now, weft_after, weft_sleep: weft/time.h */
 
 struct weft_timer {
-    void *link_[2];
-    int64_t due_;
+    uint64_t node_[5];
     void *owner_;
-    void *fire_;
-    uint32_t word_, count_;
-    int64_t period_;
+    uint64_t epoch_;
+    int64_t due_, period_, taken_;
     void (*fn_)(void *);
     void *arg_;
+    struct weft_timer *next_;
+    uint32_t word_, state_;
     struct weft_list_ waiters_;
-    void *next_;
-    uint64_t reserved_[3];
 };
 
 /* Call fn(arg) at the deadline (never early), and then every period ns if period > 0: one call when late, not one for each
  * missed period. Callbacks of a runtime run one after the other in a fiber of their own; they must not wait (-EDEADLK) nor
  * compute for long. fn may be NULL for a ticker. A running timer is restarted. A timer that fired or was stopped needs no
- * zeroing. Called outside a fiber it belongs to a runtime of its own choosing: -EAGAIN if there is none. 0, -EINVAL. */
+ * zeroing. Called outside a fiber it belongs to the oldest runtime: -EAGAIN if there is none. 0, -EINVAL, -ENOMEM. */
 WEFT_API int weft_timer_start(struct weft_timer *t, int64_t deadline, int64_t period, void (*fn)(void *), void *arg);
 WEFT_API int weft_timer_reset(struct weft_timer *t, int64_t deadline);   /* move it; 1 it was armed, 0 it is armed again */
 
-/* 1: it will not run (any more); 0: it already ran. Waits for a running callback (unless called from it), so that the
- * memory is the caller's again. */
+/* 1: it will not run (any more); 0: it already ran. Waits for a running callback (unless called from a callback), so that the
+ * memory is the caller's again. Those in weft_ticker_wait get -EPIPE. */
 WEFT_API int weft_timer_stop(struct weft_timer *t);
 
 /* [W] Periods that passed since the last wait, > 0: missed ones are counted, not queued. -EINVAL without a period. */
@@ -216,7 +191,7 @@ WEFT_API int64_t weft_ticker_wait(struct weft_timer *t, int64_t deadline);
 
 /* ---- synchronisation ----------------------------------------------------------------------------------------------------- */
 
-struct weft_mutex { uint32_t word_, barged_; int64_t owner_; struct weft_list_ waiters_; };
+struct weft_mutex { uint32_t word_, reserved_; int64_t owner_; struct weft_list_ waiters_; };
 struct weft_cond { uint32_t word_, reserved_; struct weft_list_ waiters_; };
 struct weft_sem { uint32_t word_; uint32_t count_; struct weft_list_ waiters_; };
 struct weft_wg { uint32_t word_, reserved_; int64_t count_; struct weft_list_ waiters_; };
@@ -262,42 +237,6 @@ WEFT_API int weft_chan_close(weft_chan *c);     /* senders get -EPIPE, receivers
 WEFT_API weft_chan *weft_chan_ref(weft_chan *c);
 WEFT_API void weft_chan_unref(weft_chan *c);    /* the last one frees it; NULL is allowed */
 WEFT_API size_t weft_chan_len(weft_chan *c);    /* values buffered at this moment */
-
-/* ---- I/O ----------------------------------------------------------------------------------------------------------------- */
-/* Plain descriptors from anywhere; their O_NONBLOCK is neither relied on nor changed. Two waiters on one descriptor and one
- * direction are both served. No call raises SIGPIPE. -EBADF: not open, or closed by weft_close during the wait. Partly done
- * work is answered as the count, the error comes at the next call. */
-
-/* [W] Wait until poll(2) would return; events and the result as there. A regular file is ready at once. */
-WEFT_API int weft_fd_wait(int fd, unsigned events, int64_t deadline);
-
-WEFT_API ssize_t weft_read(int fd, void *buf, size_t n, int64_t deadline);          /* [W] sockets, pipes, ttys, files */
-WEFT_API ssize_t weft_write(int fd, const void *buf, size_t n, int64_t deadline);   /* [W] */
-
-/* [W] All n bytes: 0; else the error, at once, with *done exact (done may be NULL). End of file before that: -ENODATA. */
-WEFT_API int weft_read_full(int fd, void *buf, size_t n, size_t *done, int64_t deadline);
-WEFT_API int weft_write_full(int fd, const void *buf, size_t n, size_t *done, int64_t deadline);
-
-/* [W] The new descriptor, close-on-exec. Out of descriptors it waits (without spinning) for one until the deadline, then
- * answers -EMFILE or -ENFILE; the listener stays good. */
-WEFT_API int weft_accept(int fd, struct sockaddr *addr, socklen_t *len, int64_t deadline);
-WEFT_API int weft_connect(int fd, const struct sockaddr *addr, socklen_t len, int64_t deadline);     /* [W] */
-
-#define WEFT_REUSEPORT 1u
-
-/* A listening socket, close-on-exec, at "tcp:127.0.0.1:8080", "tcp:[::1]:0" or "unix:/path". backlog 0 or less: the system's
- * most. A left-over Unix socket file that nobody listens on is replaced. -EINVAL: not such an address; else as bind(2). */
-WEFT_API int weft_listen(const char *address, int backlog, unsigned flags);
-
-/* Open a file on the blocking pool, close-on-exec. [W] */
-WEFT_API int weft_open(const char *path, int flags, mode_t mode, int64_t deadline);
-
-WEFT_API int weft_close(int fd);                /* waiters on it get -EBADF; the number is safe to reuse at once */
-
-/* [W] Run fn(arg) on a thread of the blocking pool. Not begun it is withdrawn by cancellation or deadline; begun it is waited
- * for and answers 0 with its result, late or not. Outside a fiber it runs on a pool of any runtime, or here if there is
- * none. -ENOMEM, -EAGAIN (no thread could be started), -ESHUTDOWN. */
-WEFT_API int weft_blocking(weft_fn fn, void *arg, int64_t *result, int64_t deadline);
 
 /* ---- seeing inside ------------------------------------------------------------------------------------------------------- */
 

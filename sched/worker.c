@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/* worker - see worker.h; read worker_run first, then pick, then find */
+#include "sched/worker.h"
+
+#include "sched/clock.h"
+
+static __thread struct thread self;
+
+__attribute__((noinline)) struct thread *thread_self(void)
+{
+    struct thread *t = &self;
+    __asm__ volatile("" : "+r"(t) : : "memory");
+    return t;
+}
+
+/* ---- queues -------------------------------------------------------------------------------------------------------------- */
+
+static void wake_one(struct sched *s, struct worker *w)
+{
+    if (idle_wake_one(&s->idle) && w)
+        count_up64(&w->wakes, 1);
+}
+
+static void inject(struct sched *s, struct fiber *f)
+{
+    struct chain c = { NULL, NULL, 0, s };
+    chain_add(&c, f);
+    injector_push(&s->injector, &c);
+}
+
+static void push(struct worker *w, struct deque *d, struct fiber *f)
+{
+    if (!deque_push(d, f))
+        inject(w->sched, f);                    /* no memory to grow: the injector needs none */
+}
+
+/* A pinned fiber, from somewhere else than its worker. */
+static void send(struct fiber *f)
+{
+    struct worker *w = &f->sched->workers[f->pin];
+    struct chain c = { NULL, NULL, 0, f->sched };
+    chain_add(&c, f);
+    injector_push(&w->inbox, &c);
+    idle_wake(&w->sched->idle, w->index);
+}
+
+void worker_queue(struct fiber *f)
+{
+    struct sched *s = f->sched;
+    struct worker *w = thread_self()->worker;
+    if (w && w->sched != s)
+        w = NULL;
+    if (f->pin >= 0) {
+        if (w && w->index == (uint32_t)f->pin)
+            chain_add(&w->mine, f);
+        else
+            send(f);
+    } else if (!w) {
+        inject(s, f);
+        wake_one(s, NULL);
+    } else {
+        struct fiber *before = xchg_acqrelptr(&w->next, f);     /* W1: pairs with from_next, steal_next */
+        if (before) {
+            push(w, &w->ready, before);
+            wake_one(s, w);
+        } else {
+            fence_full();                       /* M2: pairs with the monitor (runtime/monitor.h) */
+            if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched))
+                s->hooks->watch(s);
+        }
+    }
+}
+
+void worker_queue_chain(struct chain *c)
+{
+    struct chain free = { NULL, NULL, 0, c->sched };
+    for (struct fiber *f; (f = chain_pop(c)) != NULL;)
+        if (f->pin >= 0)
+            send(f);
+        else
+            chain_add(&free, f);
+    if (!free.head)
+        return;
+    injector_push(&c->sched->injector, &free);
+    wake_one(c->sched, NULL);
+}
+
+void worker_queue_fresh(struct worker *w, struct fiber *f)
+{
+    push(w, &w->fresh, f);
+    wake_one(w->sched, w);
+}
+
+/* ---- picking ------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t draw(struct worker *w, uint32_t n)
+{
+    w->random = w->random * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (uint32_t)((w->random >> 32) * n >> 32);
+}
+
+static struct fiber *from_injector(struct worker *w)
+{
+    struct injector *q = &w->sched->injector;
+    uint32_t length = injector_length(q), most = length / w->sched->count + 1;
+    struct chain c = { NULL, NULL, 0, w->sched };
+    struct fiber *first;
+    if (!length)
+        return NULL;
+    injector_take(q, most < INJECTOR_BATCH ? most : INJECTOR_BATCH, &c);
+    first = chain_pop(&c);
+    if (!first)
+        return NULL;
+    count_up64(&w->injected, c.count + 1);
+    if (c.head) {
+        for (struct fiber *f; (f = chain_pop(&c)) != NULL;)
+            push(w, &w->ready, f);
+        wake_one(w->sched, w);
+    }
+    return first;
+}
+
+static struct fiber *from_next(struct worker *w)
+{
+    struct fiber *f;
+    if (!load_relaxedptr(&w->next))
+        return NULL;
+    f = xchg_acqrelptr(&w->next, NULL);         /* W1: pairs with worker_queue; a thief may have been faster */
+    if (!f)
+        return NULL;
+    if (load_relaxed32(&w->stale))
+        store_relaxed32(&w->stale, 0);
+    if (w->streak++ < NEXT_STREAK)
+        return f;
+    push(w, &w->ready, f);
+    return NULL;
+}
+
+static struct fiber *from_mine(struct worker *w)
+{
+    if (injector_length(&w->inbox))
+        injector_take(&w->inbox, UINT32_MAX, &w->mine);
+    return chain_pop(&w->mine);
+}
+
+static struct fiber *from_fresh(struct worker *w)
+{
+    return ++w->fresh_taken % FRESH_OLDEST_INTERVAL ? deque_pop(&w->fresh) : deque_take(&w->fresh);
+}
+
+static struct fiber *pick(struct worker *w)
+{
+    struct fiber *f;
+    if (load_relaxed64(&w->dispatched) % INJECTOR_INTERVAL == 0 && (f = from_injector(w)) != NULL)
+        return f;
+    if ((f = from_next(w)) != NULL)
+        return f;
+    w->streak = 0;
+    w->turn = w->turn == 2 ? 0 : w->turn + 1;
+    for (uint32_t i = 0, k = w->turn; i < 3; i++, k = k == 2 ? 0 : k + 1) {
+        f = k == 0 ? from_mine(w) : k == 1 ? deque_take(&w->ready) : from_fresh(w);
+        if (f)
+            return f;
+    }
+    return from_injector(w);
+}
+
+bool worker_has_other(const struct worker *w)
+{
+    return load_relaxedptr(&w->next) || w->mine.head || injector_length(&w->inbox) || !deque_empty(&w->ready) ||
+           !deque_empty(&w->fresh) || injector_length(&w->sched->injector);
+}
+
+/* ---- finding: the local queues are empty --------------------------------------------------------------------------------- */
+
+static struct fiber *steal_next(struct worker *victim)
+{
+    void *f;
+    if (!load_relaxed32(&victim->stale))
+        return NULL;
+    f = load_acquireptr(&victim->next);
+    if (!f || !cas_acqrelptr(&victim->next, &f, NULL))          /* W1: pairs with worker_queue */
+        return NULL;
+    store_relaxed32(&victim->stale, 0);
+    return f;
+}
+
+static struct fiber *steal(struct worker *w, struct worker *victim)
+{
+    struct deque *order[2] = { &victim->ready, &victim->fresh };
+    void *f;
+    count_up64(&w->attempts, 1);
+    for (int i = 0; i < 2; i++)
+        if (deque_steal(order[i ^ (w->turn & 1)], &f) == DEQUE_OK)
+            goto got;
+    f = steal_next(victim);
+    if (!f)
+        return NULL;
+got:
+    count_up64(&w->stolen, 1);
+    return f;
+}
+
+static struct fiber *search(struct worker *w)
+{
+    struct sched *s = w->sched;
+    struct fiber *f;
+    for (int sweep = 0; sweep < SEARCH_SWEEPS; sweep++) {
+        uint32_t start = draw(w, s->count);
+        if ((f = from_injector(w)) != NULL)
+            return f;
+        for (uint32_t i = 0; i < s->count; i++) {
+            struct worker *victim = &s->workers[(start + i) % s->count];
+            if (victim != w && (f = steal(w, victim)) != NULL)
+                return f;
+        }
+        cpu_relax();
+    }
+    return NULL;
+}
+
+static bool any_work(struct sched *s)
+{
+    if (injector_length(&s->injector))
+        return true;
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct worker *v = &s->workers[i];
+        if (!deque_empty(&v->ready) || !deque_empty(&v->fresh) || (load_relaxed32(&v->stale) && load_relaxedptr(&v->next)))
+            return true;
+    }
+    return false;
+}
+
+static bool last_look(void *arg)
+{
+    struct worker *w = arg;
+    return injector_length(&w->inbox) || any_work(w->sched) || load_acquire32(&w->sched->stopping);
+}
+
+static void enter(struct worker *w, enum phase phase)
+{
+    int64_t now = clock_now();
+    uint32_t was = load_relaxed32(&w->phase);
+    count_up64(&w->time[was], (uint64_t)now - load_relaxed64(&w->since));
+    store_relaxed64(&w->since, (uint64_t)now);
+    store_relaxed32(&w->phase, phase);
+}
+
+static struct fiber *find(struct worker *w)
+{
+    struct sched *s = w->sched;
+    struct fiber *f;
+    bool searching;
+    enter(w, PHASE_SEARCH);
+    searching = idle_search(&s->idle);
+    while (!(searching && (f = search(w)) != NULL)) {
+        if (load_acquire32(&s->stopping) && !any_work(s) && !injector_length(&w->inbox)) {
+            if (searching)
+                (void)idle_found(&s->idle);
+            enter(w, PHASE_PARK);
+            return NULL;
+        }
+        count_up64(&w->parks, 1);
+        s->hooks->parking(s);
+        enter(w, PHASE_PARK);
+        (void)idle_park(&s->idle, w->index, searching, last_look, w);
+        enter(w, PHASE_SEARCH);
+        searching = true;
+        if ((f = pick(w)) != NULL)
+            break;
+    }
+    if (idle_found(&s->idle) && any_work(s))    /* I2: nobody searches now; pass the search on if there is more */
+        wake_one(s, w);
+    enter(w, PHASE_RUN);
+    return f;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------------- */
+
+static void first(void *arg)
+{
+    struct fiber *f = arg;
+    san_switch_after(&f->san);
+    f->result = f->fn(f->arg);
+    if (!thread_self()->worker)                 /* it returned between weft_block_begin and _end */
+        worker_leave(AFTER_REJOIN);
+    worker_leave(AFTER_END);
+}
+
+void worker_leave(enum after wish)
+{
+    struct thread *t = thread_self();
+    struct fiber *f = t->fiber;
+    t->after = wish;
+    san_switch_before(&f->san, &t->san, wish == AFTER_END);
+    context_switch(&f->context, &t->base);
+    san_switch_after(&f->san);
+}
+
+static void prepare(struct worker *w, struct fiber *f)
+{
+    stack_prepare(&w->stacks, &f->stack);
+    san_fiber_begin(&f->san, f->stack.base, f->stack.top);
+    context_init(&f->context, f->stack.top, first, f);
+    if (f->flags & FIBER_PINNED)
+        f->pin = (int32_t)w->index;
+}
+
+static void resume(struct thread *t, struct fiber *f)
+{
+    t->fiber = f;
+    san_switch_before(&t->san, &f->san, false);
+    context_switch(&t->base, &f->context);
+    san_switch_after(&t->san);
+    t->fiber = NULL;
+}
+
+static void end(struct worker *w, struct fiber *f)
+{
+    san_fiber_end(&f->san);
+    stack_put(&w->stacks, &f->stack);
+    fiber_to_dead(f);
+    w->sched->hooks->ended(f);
+}
+
+static void yield(struct worker *w, struct fiber *f)
+{
+    fiber_to_ready(f);
+    if (f->pin >= 0) {
+        chain_add(&w->mine, f);
+        return;
+    }
+    push(w, &w->ready, f);
+    wake_one(w->sched, w);
+}
+
+/* Run f until it lets go of this thread's stack; false: the thread has no worker any more. */
+static bool dispatch(struct thread *t, struct fiber *f)
+{
+    if (load_relaxed32(&f->state) == FIBER_NEW)
+        prepare(t->worker, f);
+    count_up64(&t->worker->dispatched, 1);
+    fiber_to_running(f);
+    do
+        resume(t, f);
+    while (t->after == AFTER_PARK && !fiber_to_parked(f));      /* from here on a parked f is not ours */
+    if (t->after == AFTER_END)
+        end(t->worker, f);
+    else if (t->after == AFTER_YIELD)
+        yield(t->worker, f);
+    else if (t->after == AFTER_REJOIN) {
+        fiber_to_ready(f);
+        worker_queue(f);
+        return false;
+    }
+    return true;
+}
+
+void worker_run(struct thread *t)
+{
+    struct fiber *f;
+    enter(t->worker, PHASE_RUN);
+    do {
+        struct worker *w = t->worker;
+        f = pick(w);
+        if (!f && !(f = find(w)))
+            return;
+    } while (dispatch(t, f));
+}
+
+bool worker_init(struct worker *w, struct sched *s, uint32_t index)
+{
+    w->sched = s;
+    w->index = index;
+    w->random = index * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)clock_now();
+    w->mine.sched = s;
+    store_relaxed64(&w->since, (uint64_t)clock_now());
+    store_relaxed32(&w->phase, PHASE_PARK);
+    store_relaxed32(&w->tripwire, 1);
+    if (deque_init(&w->ready, 0))
+        return false;
+    if (deque_init(&w->fresh, 0)) {
+        deque_destroy(&w->ready);
+        return false;
+    }
+    return true;
+}
+
+void worker_destroy(struct worker *w)
+{
+    deque_destroy(&w->ready);
+    deque_destroy(&w->fresh);
+    table_cache_flush(&w->fibers);
+    stack_cache_flush(&w->stacks);
+}
