@@ -28,7 +28,8 @@ struct model {
     unsigned live, most;            /* nodes in the list; its room */
     struct wheel_node **list;       /* sorted */
     struct wheel_node *nodes, **spare;
-    uint64_t fired, early, exact;   /* nodes; answers of wheel_next that were before, and at, the true next due */
+    uint64_t fired, breaks;         /* nodes; times that the work ran out */
+    uint64_t early, exact;          /* answers of wheel_next that were before, and at, the true next due */
 };
 
 static inline uint64_t model_random(uint64_t *state)
@@ -116,7 +117,13 @@ static inline bool model_expire(struct model *m, uint64_t most)
 {
     while (most--) {
         bool due = m->live && m->list[0]->due <= m->now && m->list[0]->due != INT64_MAX;
-        struct wheel_node *n = wheel_expire(&m->wheel, m->now);
+        unsigned work = 1 + (unsigned)(model_random(&m->random) % 8);
+        struct wheel_node *n = wheel_expire(&m->wheel, m->now, &work);
+        if (!n && !work) {
+            m->breaks++;
+            most += most != UINT64_MAX;
+            continue;
+        }
         if (n != (due ? m->list[0] : NULL))
             FAIL("now %" PRId64 ": got %" PRId64 ", not %" PRId64, m->now, n ? n->due : -1, due ? m->list[0]->due : -1);
         if (!n)

@@ -48,9 +48,12 @@ struct timers_shard {
 
 #ifdef MUTANT_TIMERS_FENCE          /* for the tests, which must notice */
 static inline void fence_t3(void) { }
-static inline int64_t look_again(struct timers *t) { (void)t; return INT64_MAX; }
 #else
 static inline void fence_t3(void) { fence_full(); }
+#endif
+#ifdef MUTANT_TIMERS_LOOK
+static inline int64_t look_again(struct timers *t) { (void)t; return INT64_MAX; }
+#else
 static inline int64_t look_again(struct timers *t) { return timers_next(t); }
 #endif
 
@@ -138,17 +141,17 @@ static unsigned expire(struct timers_shard *s, int64_t now, void *out)
     unsigned fired = 0;
 
     for (;;) {
-        struct wheel_node *w = NULL;
+        struct timer_node *n;
+        unsigned work = TIMERS_BATCH;
         spin_lock(&s->lock);
-        for (unsigned i = 0; i < TIMERS_BATCH && (w = wheel_expire(&s->wheel, now)); i++) {
-            struct timer_node *n = (struct timer_node *)w;
+        while ((n = (struct timer_node *)wheel_expire(&s->wheel, now, &work))) {
             n->fire(n, out);
             fired++;
         }
-        if (!w)
+        if (work)
             set_first(s, wheel_next(&s->wheel));
         spin_unlock(&s->lock);
-        if (!w)
+        if (work)
             return fired;
         for (unsigned i = 0; i < GAP; i++)
             cpu_relax();
