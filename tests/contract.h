@@ -27,7 +27,7 @@ struct box {
     weft_t waiter;                              /* who waits, if it is not the caller of allow() */
     weft_t other;                               /* a fiber that belongs to the object */
     atomic_bool begun, ended;                   /* the call */
-    atomic_bool ready;                          /* the other */
+    atomic_bool ready, released;                /* the other */
     int64_t result, deadline;
 
     struct weft_event go;
@@ -255,7 +255,7 @@ static void shielded(const struct call *call)
 }
 
 /* The same for one that nothing but time ends. */
-static int64_t under_shield_alone(void *arg)
+UNUSED static int64_t under_shield_alone(void *arg)
 {
     struct box *b = arg;
     int64_t deadline = in_ms(3);
@@ -268,7 +268,7 @@ static int64_t under_shield_alone(void *arg)
     return 0;
 }
 
-static void shielded_alone(const struct call *call)
+UNUSED static void shielded_alone(const struct call *call)
 {
     struct box *b = fresh(call);
     joined(spawned(under_shield_alone, b));
