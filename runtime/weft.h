@@ -121,12 +121,11 @@ WEFT_API int weft_cancelled(void);              /* 1 if the calling fiber was ca
 WEFT_API int weft_shield(int on);               /* while on, waits do not see the cancellation; returns the old value */
 WEFT_API int weft_worker(void);                 /* index of the worker that runs the caller; -1 outside a fiber */
 WEFT_API int weft_pin(int on);                  /* stay on this worker; returns the old value */
-WEFT_API int weft_nosuspend(int on);            /* while on, a call that would have to wait answers -EDEADLK (the debug flavour
-                                                   stops the program); returns the old value */
+WEFT_API int weft_nosuspend(int on);            /* while on, a call that would have to wait answers -EDEADLK; returns the old value */
 
 /* Around a system call that blocks, or a long computation in foreign code: the worker and its queues go to another thread
  * meanwhile. Nothing that waits may be called in between. 0; -EAGAIN: no thread could be had, the call may still be made;
- * -EINVAL: not in pairs, or outside a fiber. */
+ * -EINVAL: not in pairs, in a pinned fiber, or outside a fiber. */
 WEFT_API int weft_block_begin(void);
 WEFT_API int weft_block_end(void);
 
@@ -165,28 +164,26 @@ WEFT_API void weft_deadline_restore(int64_t previous);
 /* weft_now, weft_after, weft_sleep: weft/time.h */
 
 struct weft_timer {
-    void *link_[2];
-    int64_t due_;
+    uint64_t node_[5];
     void *owner_;
-    void *fire_;
-    uint32_t word_, count_;
-    int64_t period_;
+    uint64_t epoch_;
+    int64_t due_, period_, taken_;
     void (*fn_)(void *);
     void *arg_;
+    struct weft_timer *next_;
+    uint32_t word_, state_;
     struct weft_list_ waiters_;
-    void *next_;
-    uint64_t reserved_[3];
 };
 
 /* Call fn(arg) at the deadline (never early), and then every period ns if period > 0: one call when late, not one for each
  * missed period. Callbacks of a runtime run one after the other in a fiber of their own; they must not wait (-EDEADLK) nor
  * compute for long. fn may be NULL for a ticker. A running timer is restarted. A timer that fired or was stopped needs no
- * zeroing. Called outside a fiber it belongs to a runtime of its own choosing: -EAGAIN if there is none. 0, -EINVAL. */
+ * zeroing. Called outside a fiber it belongs to the oldest runtime: -EAGAIN if there is none. 0, -EINVAL, -ENOMEM. */
 WEFT_API int weft_timer_start(struct weft_timer *t, int64_t deadline, int64_t period, void (*fn)(void *), void *arg);
 WEFT_API int weft_timer_reset(struct weft_timer *t, int64_t deadline);   /* move it; 1 it was armed, 0 it is armed again */
 
-/* 1: it will not run (any more); 0: it already ran. Waits for a running callback (unless called from it), so that the
- * memory is the caller's again. */
+/* 1: it will not run (any more); 0: it already ran. Waits for a running callback (unless called from a callback), so that the
+ * memory is the caller's again. Those in weft_ticker_wait get -EPIPE. */
 WEFT_API int weft_timer_stop(struct weft_timer *t);
 
 /* [W] Periods that passed since the last wait, > 0: missed ones are counted, not queued. -EINVAL without a period. */
@@ -194,7 +191,7 @@ WEFT_API int64_t weft_ticker_wait(struct weft_timer *t, int64_t deadline);
 
 /* ---- synchronisation ----------------------------------------------------------------------------------------------------- */
 
-struct weft_mutex { uint32_t word_, barged_; int64_t owner_; struct weft_list_ waiters_; };
+struct weft_mutex { uint32_t word_, reserved_; int64_t owner_; struct weft_list_ waiters_; };
 struct weft_cond { uint32_t word_, reserved_; struct weft_list_ waiters_; };
 struct weft_sem { uint32_t word_; uint32_t count_; struct weft_list_ waiters_; };
 struct weft_wg { uint32_t word_, reserved_; int64_t count_; struct weft_list_ waiters_; };

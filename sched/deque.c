@@ -32,7 +32,7 @@
 #define publish_ring store_releaseptr
 #endif
 #ifdef MUTANT_DEQUE_GROW_NO_COPY
-#define first_to_copy(t, b) (b)
+#define first_to_copy(t, b) ((void)(t), (b))
 #else
 #define first_to_copy(t, b) (t)
 #endif
@@ -129,9 +129,9 @@ bool deque_push(struct deque *d, void *item)
  *             fence_full     <--- paired --->     fence_full
  *             t = top                             b = bottom
  *
- * The fences have an order. Owner's first: the thief sees the lowered bottom (or a later one) and leaves slot b alone unless
- * b was pushed again. Thief's first: the owner sees a top at least as new as the thief's. So an owner that sees t < b has
- * slot b for itself, and when t == b the CAS on top alone decides.
+ * The fences have an order. Owner's first: the thief sees the lowered bottom (or a later one) and leaves slot b alone
+ * unless b was pushed again. Thief's first: the owner sees a top at least as new as the thief's. So an owner that sees
+ * t < b has slot b for itself, and when t == b the CAS on top alone decides.
  */
 void *deque_pop(struct deque *d)
 {
@@ -153,7 +153,7 @@ void *deque_pop(struct deque *d)
     return item;
 }
 
-/* The owner's bottom is exact, and slot t is its own store: the CAS alone settles it with the thieves, without a fence. */
+/* The owner's bottom is exact, and slot t is its own store: the CAS alone settles it with the thieves, no fence. */
 void *deque_take(struct deque *d)
 {
     uint64_t b = load_relaxed64(&d->bottom);

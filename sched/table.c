@@ -206,26 +206,27 @@ size_t table_trim(void)
     return bytes;
 }
 
-void table_each(bool (*fn)(struct fiber *f, void *arg), void *arg)
+/* False: stop. */
+static bool visit(struct fiber *f, enum table_verdict (*fn)(struct fiber *f, void *arg), void *arg)
+{
+    enum table_verdict verdict = TABLE_NEXT;
+    if (!(load_relaxed64(&f->handle) & HANDLE_USED))
+        return true;
+    if (handle_lock(f) & HANDLE_USED)
+        verdict = fn(f, arg);
+    if (verdict != TABLE_GONE)
+        handle_unlock(f, load_relaxed64(&f->handle) & ~HANDLE_LOCKED);
+    return verdict != TABLE_STOP;
+}
+
+void table_each(enum table_verdict (*fn)(struct fiber *f, void *arg), void *arg)
 {
     for (uint32_t n = 0; n < CHUNKS; n++) {
         struct chunk *c = load_acquireptr(&directory[n]);       /* T1 */
         if (!c)
             return;
-        for (uint32_t i = 0; i < CHUNK_FIBERS; i++) {
-            struct fiber *f = &c->fibers[i];
-            uint64_t seen = load_relaxed64(&f->handle);
-            bool more = true;
-            if (!(seen & HANDLE_USED))
-                continue;
-            seen = handle_lock(f);
-            if (seen & HANDLE_USED) {
-                more = fn(f, arg);
-                seen = load_relaxed64(&f->handle) & ~HANDLE_LOCKED;
-            }
-            handle_unlock(f, seen);
-            if (!more)
+        for (uint32_t i = 0; i < CHUNK_FIBERS; i++)
+            if (!visit(&c->fibers[i], fn, arg))
                 return;
-        }
     }
 }

@@ -38,7 +38,8 @@ struct fiber *table_lock_id(int64_t id);
 uint64_t handle_lock(struct fiber *f);
 void handle_unlock(struct fiber *f, uint64_t handle);
 
-/* Call fn for every descriptor in use, its handle locked, until it answers false. */
-void table_each(bool (*fn)(struct fiber *f, void *arg), void *arg);
+/* Call fn for every descriptor in use, its handle locked. TABLE_GONE: fn gave the descriptor back by table_put. */
+enum table_verdict { TABLE_NEXT, TABLE_GONE, TABLE_STOP };
+void table_each(enum table_verdict (*fn)(struct fiber *f, void *arg), void *arg);
 
 #endif

@@ -45,7 +45,8 @@ struct wait_node {
 /* Begin a wait: NONE -> open. */
 static inline void wait_open(struct fiber *self)
 {
-    (void)xchg_seqcst32(&self->wait, self->shield ? WAIT_OPEN_SHIELDED : WAIT_OPEN);    /* C1: pairs with the canceller */
+    store_relaxed32(&self->wait, self->shield ? WAIT_OPEN_SHIELDED : WAIT_OPEN);
+    fence_full();                               /* C1: pairs with the canceller */
 }
 
 /* Try to be the one that ends this wait. True: the caller must now call ready(f), once. */
@@ -53,7 +54,7 @@ static inline bool wait_claim(struct fiber *f, enum wait_state reason)
 {
     uint32_t seen = load_relaxed32(&f->wait);
     while (seen == WAIT_OPEN || (seen == WAIT_OPEN_SHIELDED && reason != WAIT_CANCEL))
-        if (cas_seqcst32(&f->wait, &seen, reason))              /* C1, C2: pairs with wait_open, wait_close */
+        if (cas_acqrel32(&f->wait, &seen, reason))              /* C2: pairs with wait_close */
             return true;
     return false;
 }

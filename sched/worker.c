@@ -63,8 +63,10 @@ void worker_queue(struct fiber *f)
         if (before) {
             push(w, &w->ready, before);
             wake_one(s, w);
-        } else if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched)) {
-            s->hooks->watch(s);
+        } else {
+            fence_full();                       /* M2: pairs with the monitor (runtime/monitor.h) */
+            if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched))
+                s->hooks->watch(s);
         }
     }
 }
@@ -163,6 +165,12 @@ static struct fiber *pick(struct worker *w)
     return from_injector(w);
 }
 
+bool worker_has_other(const struct worker *w)
+{
+    return load_relaxedptr(&w->next) || w->mine.head || injector_length(&w->inbox) || !deque_empty(&w->ready) ||
+           !deque_empty(&w->fresh) || injector_length(&w->sched->injector);
+}
+
 /* ---- finding: the local queues are empty --------------------------------------------------------------------------------- */
 
 static struct fiber *steal_next(struct worker *victim)
@@ -253,6 +261,7 @@ static struct fiber *find(struct worker *w)
             return NULL;
         }
         count_up64(&w->parks, 1);
+        s->hooks->parking(s);
         enter(w, PHASE_PARK);
         (void)idle_park(&s->idle, w->index, searching, last_look, w);
         enter(w, PHASE_SEARCH);
@@ -273,6 +282,8 @@ static void first(void *arg)
     struct fiber *f = arg;
     san_switch_after(&f->san);
     f->result = f->fn(f->arg);
+    if (!thread_self()->worker)                 /* it returned between weft_block_begin and _end */
+        worker_leave(AFTER_REJOIN);
     worker_leave(AFTER_END);
 }
 
@@ -288,7 +299,7 @@ void worker_leave(enum after wish)
 
 static void prepare(struct worker *w, struct fiber *f)
 {
-    stack_prepare(&f->stack);
+    stack_prepare(&w->stacks, &f->stack);
     san_fiber_begin(&f->san, f->stack.base, f->stack.top);
     context_init(&f->context, f->stack.top, first, f);
     if (f->flags & FIBER_PINNED)
@@ -348,6 +359,7 @@ static bool dispatch(struct thread *t, struct fiber *f)
 void worker_run(struct thread *t)
 {
     struct fiber *f;
+    enter(t->worker, PHASE_RUN);
     do {
         struct worker *w = t->worker;
         f = pick(w);

@@ -38,7 +38,8 @@ struct pool;
 /* The floors above post themselves here. */
 struct sched_hooks {
     void (*ended)(struct fiber *f);             /* on the loop's stack; publishes the result, frees the descriptor */
-    void (*watch)(struct sched *s);             /* somebody must look at the workers in a while (monitor.h) */
+    void (*watch)(struct sched *s);             /* somebody must look at the workers in a while (runtime/monitor.h) */
+    void (*parking)(struct sched *s);           /* a worker is going to park (runtime/trim.h) */
 };
 
 struct sched {
@@ -70,7 +71,7 @@ struct worker {
     atom64 since;                               /* O when it began */
     atom64 time[PHASES];                        /* O ns, without the present one */
     atom64 dispatched, spawned, ended, stolen, attempts, injected, parks, wakes;        /* O counters, others read */
-    atom64 daemons_spawned, daemons_ended;      /* O */
+    atom64 daemons_spawned, daemons_ended;      /* O counted here and not in spawned, ended */
 
     /* written by others too */
     _Alignas(CACHE_LINE) atomptr next;          /* W1 */
@@ -103,6 +104,9 @@ void worker_leave(enum after wish);
 
 /* Drive t's worker until the scheduler stops or the worker is handed to another thread. */
 void worker_run(struct thread *t);
+
+/* Is there anything that could run instead of the running fiber? By the thread that drives w. */
+bool worker_has_other(const struct worker *w);
 
 /* A READY fiber that the caller owns goes to where it will run: the caller's worker, its pinned one, or the injector. */
 void worker_queue(struct fiber *f);

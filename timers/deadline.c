@@ -3,6 +3,7 @@
 #include "timers/deadline.h"
 
 #include "sched/park.h"
+#include "timers/due.h"
 #include "timers/timers.h"
 
 struct deadline {
@@ -15,7 +16,7 @@ static void expire(struct timer_node *node, void *out)
 {
     struct fiber *f = ((struct deadline *)node)->fiber;
     if (wait_claim(f, WAIT_TIMEOUT))
-        ready_later(f, out);
+        ready_later(f, &((struct due *)out)->ready);
 }
 
 static void park_until(struct fiber *self, int64_t deadline)
@@ -30,7 +31,7 @@ static void park_until(struct fiber *self, int64_t deadline)
 
 enum wait_state deadline_wait(struct fiber *self, int64_t deadline)
 {
-    if (!self->shield && load_seqcst32(&self->cancel) && wait_claim(self, WAIT_CANCEL))     /* C1: pairs with the canceller */
+    if (!self->shield && load_relaxed32(&self->cancel) && wait_claim(self, WAIT_CANCEL))     /* C1: after wait_open's fence */
         return wait_close(self);                /* nobody else won, so no token comes */
     if (park_is_thread(self)) {
         if (!park_thread(self, deadline) && !wait_claim(self, WAIT_TIMEOUT))

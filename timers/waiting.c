@@ -25,15 +25,6 @@ int waiting_watch_fork(void)
 
 bool waiting_stale(void) { return load_relaxed32(&forked); }
 
-int waiting_enter(struct fiber **self)
-{
-    struct fiber *f = park_self();
-    if (!f)
-        return -ENOMEM;
-    *self = f;
-    return load_relaxed32(&f->cancel) && !f->shield ? -ECANCELED : 0;
-}
-
 int waiting_admit(struct fiber *self, int64_t *deadline)
 {
     if (waiting_stale())
@@ -42,7 +33,7 @@ int waiting_admit(struct fiber *self, int64_t *deadline)
         *deadline = self->deadline;
     if (*deadline <= 0)
         return -ETIMEDOUT;
-    if (self->nosuspend)
+    if (self->nosuspend || self->flags & FIBER_NOWAIT || (!park_is_thread(self) && !thread_self()->worker))
         return -EDEADLK;
     if (*deadline != WEFT_FOREVER && *deadline <= clock_now())
         return -ETIMEDOUT;

@@ -20,6 +20,8 @@
 #ifndef TIMERS_WAITING_H
 #define TIMERS_WAITING_H
 
+#include <errno.h>
+
 #include "sched/lock.h"
 #include "sched/park.h"
 #include "weft/base.h"
@@ -28,7 +30,14 @@
 #define WORD_WAITERS 2u
 
 /* Who calls? -ECANCELED, -ENOMEM (a thread's first wait). */
-int waiting_enter(struct fiber **self);
+static inline int waiting_enter(struct fiber **self)
+{
+    struct fiber *f = thread_self()->fiber;
+    if (!f && !(f = park_self()))
+        return -ENOMEM;
+    *self = f;
+    return load_relaxed32(&f->cancel) && !f->shield ? -ECANCELED : 0;
+}
 
 /* May self wait now? 0, with *deadline made the smaller of itself and the ambient one; or -ESTALE, -ETIMEDOUT, -EDEADLK. */
 int waiting_admit(struct fiber *self, int64_t *deadline);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sched - see sched.h */
-#include "sched/sched.h"
+/* threads - see threads.h */
+#include "sched/threads.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -134,8 +134,9 @@ void sched_stop(struct sched *s, struct threads *t)
     for (unsigned i = 0; i < s->count; i++)
         idle_wake(&s->idle, i);
     join_all(t);
-    destroy(s, s->count);
 }
+
+void sched_destroy(struct sched *s) { destroy(s, s->count); }
 
 int sched_start(struct sched *s, struct threads *t, unsigned workers, const struct sched_hooks *hooks, const char *name)
 {
@@ -165,8 +166,10 @@ int sched_start(struct sched *s, struct threads *t, unsigned workers, const stru
     snprintf(t->name, sizeof t->name, "%s", name);
     for (unsigned i = 0; i < workers && !error; i++)
         error = add_thread(t, &s->workers[i]);
-    if (error)
+    if (error) {
         sched_stop(s, t);
+        sched_destroy(s);
+    }
     return error;
 }
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* monitor - see monitor.h */
+#include "runtime/monitor.h"
+
+#include <errno.h>
+
+#include "runtime/rt.h"
+#include "sched/clock.h"
+#include "sched/mem.h"
+#include "timers/due.h"
+
+#define MONITOR_PERIOD (2 * WEFT_MSEC)
+#define MONITOR_SLICE 5                         /* looks: 10 ms */
+#define MONITOR_QUIET 10
+
+struct seen { uint64_t dispatched; uint32_t still; };           /* the I/O thread only */
+
+struct monitor {
+    struct timer_node node;                     /* first */
+    struct due_call call;
+    struct weft_rt *rt;
+    unsigned quiet;                             /* the I/O thread only: looks without a call */
+    atom32 called;                              /* 1: somebody called since the last look */
+    struct seen seen[];
+};
+
+static size_t size_of(const struct weft_rt *rt)
+{
+    return sizeof(struct monitor) + rt->sched.count * sizeof(struct seen);
+}
+
+static void look_at(struct monitor *m, struct worker *w)
+{
+    struct seen *seen = &m->seen[w->index];
+    uint64_t dispatched = load_relaxed64(&w->dispatched);
+    bool still = dispatched == seen->dispatched && load_relaxed32(&w->phase) == PHASE_RUN;
+    seen->dispatched = dispatched;
+    seen->still = still ? seen->still + 1 : 0;
+    if (!still)
+        return;
+    if (seen->still % MONITOR_SLICE == 0) {
+        store_relaxed32(&w->expired, 1);
+        store_release32(&w->tripwire, 1);       /* pairs with weft_checkpoint */
+    }
+    if (load_relaxedptr(&w->next)) {
+        store_release32(&w->stale, 1);          /* pairs with steal_next */
+        (void)idle_wake_one(&m->rt->sched.idle);
+    }
+}
+
+/* Nobody called for a while. False: somebody came in just now, or a next slot is taken, so somebody must go on looking. */
+static bool sleep_on(struct monitor *m)
+{
+    struct sched *s = &m->rt->sched;
+    bool taken = false;
+    m->quiet = 0;
+    store_release32(&s->watched, 0);            /* M3: the node, to the worker that arms it next */
+    fence_full();                               /* M1, M2: pairs with monitor_trip, worker_queue */
+    for (unsigned i = 0; i < s->count; i++) {
+        struct worker *w = &s->workers[i];
+        store_relaxed32(&w->tripwire, 1);
+        taken |= load_relaxed32(&w->phase) == PHASE_RUN && load_relaxedptr(&w->next);
+    }
+    return !taken || xchg_acqrel32(&s->watched, 1);
+}
+
+static void look(struct due_call *call)
+{
+    struct monitor *m = (struct monitor *)((char *)call - offsetof(struct monitor, call));
+    struct sched *s = &m->rt->sched;
+    for (unsigned i = 0; i < s->count; i++)
+        look_at(m, &s->workers[i]);
+    m->quiet = xchg_acqrel32(&m->called, 0) ? 0 : m->quiet + 1;
+    if (m->quiet < MONITOR_QUIET || !sleep_on(m))
+        timers_arm(&m->rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
+}
+
+static void fire(struct timer_node *node, void *out)
+{
+    due_add_call(out, &((struct monitor *)node)->call);
+}
+
+void monitor_call(struct sched *s)
+{
+    struct weft_rt *rt = (struct weft_rt *)s;
+    struct monitor *m = rt->monitor;
+    store_relaxed32(&m->called, 1);
+    if (!load_relaxed32(&s->watched) && !xchg_acqrel32(&s->watched, 1))         /* M3: pairs with sleep_on */
+        timers_arm(&rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
+}
+
+bool monitor_trip(struct worker *w)
+{
+    bool expired = load_relaxed32(&w->expired);
+    store_relaxed32(&w->tripwire, 0);
+    fence_full();                               /* M1: pairs with sleep_on */
+    store_relaxed32(&w->expired, 0);
+    monitor_call(w->sched);
+    return expired;
+}
+
+int monitor_start(struct weft_rt *rt)
+{
+    rt->monitor = mem_alloc(size_of(rt), _Alignof(struct monitor));
+    if (!rt->monitor)
+        return -ENOMEM;
+    rt->monitor->rt = rt;
+    rt->monitor->node.fire = fire;
+    rt->monitor->call.run = look;
+    return 0;
+}
+
+void monitor_stop(struct weft_rt *rt)
+{
+    mem_free(rt->monitor, size_of(rt), _Alignof(struct monitor));
+    rt->monitor = NULL;
+}

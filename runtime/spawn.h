@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spawn - a fiber's life: how it is made, joined, cancelled, and what happens when it has ended
+ *
+ * Owns       the part of the descriptor that the handle's lock guards: flags, result, joiners.
+ * Threads    any, by id; spawn_ended on the loop's stack of the worker that ran the fiber last.
+ * Ids        a look-up locks the handle only if the generation is right, so nobody ever acts on somebody else's fiber.
+ * Lock       a group's word, then a handle, then a queue's lock. Never the other way.
+ */
+#ifndef RUNTIME_SPAWN_H
+#define RUNTIME_SPAWN_H
+
+#include "runtime/rt.h"
+
+struct spawn {
+    struct weft_rt *rt;                         /* NULL: the caller's own */
+    weft_fn fn;
+    void *arg;
+    size_t stack_size;                          /* 0: the runtime's */
+    const char *name;
+    uint32_t flags;                             /* FIBER_* */
+    bool detached;
+    struct weft_group *group;
+};
+
+/* The new fiber's id; or what weft_spawn answers. With a group, the group has counted it already. */
+weft_t spawn(const struct spawn *s);
+
+/* The handle of f is locked: cancel it. Whoever has to be made ready for that is collected in c. */
+void spawn_cancel_locked(struct fiber *f, struct chain *c);
+
+/* The scheduler's hook. */
+void spawn_ended(struct fiber *f);
+
+#endif
