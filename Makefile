@@ -21,7 +21,7 @@ flags_release := -O2 -g
 flags_debug   := -Og -g3 -DWEFT_DEBUG
 flags_asan    := -O1 -g -fsanitize=address $(unsure)
 flags_ubsan   := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all $(unsure)
-flags_tsan    := -O1 -g -fsanitize=thread $(unsure)
+flags_tsan    := -O1 -g -fsanitize=thread -DWEFT_TSAN $(unsure)
 flags_tiny    := -O2 -g -DWEFT_TINY -DWEFT_DEBUG
 flags_shake   := -O2 -g -DWEFT_SHAKE
 flags_aarch64 := -O2 -g
