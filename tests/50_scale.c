@@ -127,7 +127,7 @@ static int64_t many_sleepers(void *arg)
     return 0;
 }
 
-Test(scale, a_sleeping_fiber_is_a_page_and_a_bit_and_no_map, .timeout = 120)
+Test(scale, a_sleeping_fiber_is_a_page_and_a_bit_and_no_map)
 {
     cr_assert_eq(weft_run(many_sleepers, NULL, NULL), 0);
 }
@@ -159,7 +159,7 @@ static int64_t setting_up(void *arg)
 }
 
 /* Observed from a plain thread, since a sleeping fiber would be a wake-up itself. */
-Test(scale, idle_with_sockets_and_sleepers_wakes_nobody, .timeout = 60)
+Test(scale, idle_with_sockets_and_sleepers_wakes_nobody)
 {
     static weft_t id[SOCKETS + SLEEPERS];
     struct weft_stats before, after;
