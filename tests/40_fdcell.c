@@ -7,8 +7,6 @@
 #include "sched/mem.h"
 #include "tests/fibers.h"
 
-TestSuite(fdcell, .timeout = 60);
-
 #define N 8
 
 static struct fiber fiber[N];                   /* only their wait words are used */
