@@ -64,10 +64,7 @@ static int poll_both(struct attempt *a, struct wait_node *node, int wake, int64_
 static int64_t wait_in_thread(struct attempt *a, int64_t deadline)
 {
     struct wait_node node;
-    int wake, r;
-    if (!a->looks && sys_regular(a->fd) > 0)
-        return ATTEMPT_BLOCKS;
-    wake = sys_eventfd();
+    int wake = sys_eventfd(), r;
     node.value = (void *)(intptr_t)wake;
     r = fdcell_queue_thread(a->cell, &a->visit, a->self, &node);
     if (r == 0)
@@ -79,18 +76,22 @@ static int64_t wait_in_thread(struct attempt *a, int64_t deadline)
 
 /* ---- in a fiber ---------------------------------------------------------------------------------------------------------- */
 
+/* Let the I/O thread know of the file, and find out if it can be waited for. */
+static int64_t watch(struct attempt *a)
+{
+    int r = reactor_watch(a->self->sched->reactor, a->fd);
+    if (r == 1)
+        store_relaxed32(&a->cell->kind, FDCELL_UNKNOWN);        /* another file, perhaps */
+    if (r != -EPERM)
+        return r < 0 ? r : 0;
+    return a->looks ? 0 : ATTEMPT_BLOCKS;
+}
+
 static int64_t wait_in_fiber(struct attempt *a, int64_t deadline)
 {
     struct wait_node node[2];
     unsigned w = ways(a);
-    int r = reactor_watch(a->self->sched->reactor, a->fd), result;
-    if (r == 1)
-        store_relaxed32(&a->cell->kind, FDCELL_UNKNOWN);        /* another file, perhaps */
-    else if (r == -EPERM && !a->looks)
-        return ATTEMPT_BLOCKS;
-    else if (r < 0 && r != -EPERM)
-        return r;
-    r = fdcell_queue(a->cell, &a->visit, a->self, node, w, a->looks ? FDCELL_LOOKS : NULL, a->woken);
+    int r = fdcell_queue(a->cell, &a->visit, a->self, node, w, a->looks ? FDCELL_LOOKS : NULL, a->woken), result;
     a->woken = false;
     if (r < 0)
         return r == -EAGAIN ? 0 : r;
@@ -106,12 +107,23 @@ static int64_t wait_in_fiber(struct attempt *a, int64_t deadline)
     return result;
 }
 
-static int64_t wait(struct attempt *a)
+/* ---- both ---------------------------------------------------------------------------------------------------------------- */
+
+/* Still inside the visit, so that the file is ours: may it be waited for, and until when? */
+static int64_t admit(struct attempt *a, int64_t *deadline)
 {
-    int64_t deadline = a->deadline, r = waiting_admit(a->self, &deadline);
-    bool limited = a->again < deadline;
+    int64_t r = waiting_admit(a->self, deadline);
     if (r < 0)
         return r;
+    if (attempt_in_thread(a))
+        return !a->looks && sys_regular(a->fd) > 0 ? ATTEMPT_BLOCKS : 0;
+    return watch(a);
+}
+
+static int64_t wait(struct attempt *a, int64_t deadline)
+{
+    bool limited = a->again < deadline;
+    int64_t r;
     if (limited)
         deadline = a->again;
     a->again = INT64_MAX;
@@ -125,15 +137,20 @@ int64_t attempt_run(struct attempt *a, int64_t (*once)(struct attempt *a, void *
 {
     int64_t r;
     do {
+        int64_t deadline = a->deadline;
+        bool again;
         if (a->cell && (r = fdcell_enter(a->cell, &a->visit)) < 0)
             return r;
         r = once(a, arg);
+        again = r == -EAGAIN;
+        if (again)
+            r = admit(a, &deadline);
         if (a->cell)
             fdcell_leave(a->cell);
-        if (r == -EAGAIN)
-            r = wait(a);
-        else
-            break;
+        if (!again)
+            return r;
+        if (r == 0)
+            r = wait(a, deadline);
     } while (r == 0);
     return r;
 }

@@ -9,7 +9,8 @@
  * Visits     A call makes its system call between fdcell_enter() and fdcell_leave(). The first enter of a call notes the cell's
  *            generation, later ones compare; a close() waits until nobody is inside, then closes, then starts the next
  *            generation. So no system call of a call hits a file that took the number after the call began, and a waiter that
- *            wakes up late finds -EBADF and not another's bytes. Visits are short: the system call must not block.
+ *            wakes up late finds -EBADF and not another's bytes. Visits are short: the system call must not block. The registration
+ *            with epoll belongs to the visit, too.
  *
  *                enter                                       close
  *                use: CAS +1, if not CLOSING                 use: CAS | CLOSING
@@ -28,7 +29,7 @@
  *                waiter                                      I/O thread
  *                seen = edges (acquire, R1)                  an edge comes from the kernel, after the file became ready
  *                system call: EAGAIN                         lock
- *                registered with epoll                       edges++ (release, R1)
+ *                register with epoll; leave                  edges++ (release, R1)
  *                lock                                        take out the first waiter
  *                edges != seen: unlock, call again           unlock
  *                queue up; unlock; park                      wake it
@@ -44,8 +45,7 @@
  * Close      R3 fdcell_queue compares the generation under the lock, and close takes the waiters out under the lock after CLOSING:
  *            a waiter on its way in sees CLOSING or a new generation, or it is in the queue and taken out.
  * Rejected   a generation in the epoll data, to filter late events of a file that was closed: an event is only ever a hint to call
- *            again, so a stale one costs one system call, but a filtered one that was not stale (registered by a call that began
- *            before the close, for the file that came after) would be a lost wake-up.
+ *            again, so a stale one costs one system call, and a wrongly filtered one would be a lost wake-up.
  *            A lock around system calls and close(2): a holder must not wait.
  */
 #ifndef IO_FDCELL_H

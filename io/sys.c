@@ -186,28 +186,26 @@ int sys_epoll(int epfd, int op, int fd, uint32_t events, uint64_t data)
     return (int)answer(epoll_ctl(epfd, op, fd, &e), before);
 }
 
-/* epoll_wait counts milliseconds: up, since nothing may be early. */
-static int wait_coarse(int epfd, struct epoll_event *events, int most, const struct timespec *t)
+static int wait_fine(int epfd, struct epoll_event *events, int most, const struct timespec *t)
 {
-    int64_t ms = t ? t->tv_sec * INT64_C(1000) + (t->tv_nsec + 999999) / 1000000 : -1;
+    static atom32 missing;                      /* 1: this kernel has no epoll_pwait2 (before 5.11) */
+    int64_t ms;
+    if (!load_relaxed32(&missing)) {
+        int r = epoll_pwait2(epfd, events, most, t, NULL);
+        if (r >= 0 || errno != ENOSYS)
+            return r;
+        store_relaxed32(&missing, 1);
+    }
+    /* milliseconds: up, since nothing may be early */
+    ms = t ? t->tv_sec * INT64_C(1000) + (t->tv_nsec + 999999) / 1000000 : -1;
     return epoll_wait(epfd, events, most, ms > INT32_MAX ? INT32_MAX : (int)ms);
 }
 
 int sys_epoll_wait(int epfd, struct epoll_event *events, int most, int64_t deadline)
 {
-    static atom32 coarse;                       /* 1: this kernel has no epoll_pwait2 (before 5.11) */
-    struct timespec t, *timeout;
+    struct timespec t;
     int before = errno, r;
-    do {
-        timeout = until(deadline, &t) ? &t : NULL;
-        if (!load_relaxed32(&coarse)) {
-            r = epoll_pwait2(epfd, events, most, timeout, NULL);
-            if (r < 0 && errno == ENOSYS)
-                store_relaxed32(&coarse, 1);
-        }
-        if (load_relaxed32(&coarse))
-            r = wait_coarse(epfd, events, most, timeout);
-    } while (r < 0 && errno == EINTR);
+    AGAIN(r, wait_fine(epfd, events, most, until(deadline, &t) ? &t : NULL));
     return (int)answer(r, before);
 }
 

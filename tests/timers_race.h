@@ -2,12 +2,13 @@
 /*
  * timers_race - armers, disarmers and a driver at the same nodes, for 31_timers.c and stress/timers_stress.c
  *
- * race_run   every thread arms nodes of its own for a moment close by and takes them back at about that moment. Either disarm
- *            answers true and fire() never ran, or false and it ran exactly once, not early. Right after the disarm the node is
- *            overwritten and freed, so a late touch is seen by ASan, by TSAN, or as a wrong pointer.
- * wake_run   one armer and a driver that goes to sleep without a timeout of its own: a timer armed in the wrong moment must still
- *            get it up. A wake-up that is lost is seen after WAKE_PATIENCE. (MUTANT_TIMERS_LOOK loses one soon, if it has two
- *            CPUs or under WEFT_SHAKE; MUTANT_TIMERS_FENCE is left to tests/model.)
+ * race_run   every thread arms nodes of its own for a moment close by and takes them back at about that moment.
+ *            Either disarm answers true and fire() never ran, or false and it ran exactly once, not early. Right
+ *            after the disarm the node is overwritten and freed, so a late touch is seen by ASan, by TSAN, or as a
+ *            wrong pointer.
+ * wake_run   one armer and a driver that goes to sleep without a timeout of its own: a timer armed in the wrong
+ *            moment must still get it up. A wake-up that is lost is seen after WAKE_PATIENCE. (MUTANT_TIMERS_LOOK
+ *            loses one soon, if it has two CPUs or under WEFT_SHAKE; MUTANT_TIMERS_FENCE is left to tests/model.)
  * FAIL is the includer's and may be called from any thread. The includer defines _GNU_SOURCE, for sem_clockwait.
  */
 #ifndef TESTS_TIMERS_RACE_H
@@ -282,8 +283,8 @@ out:
     for (unsigned i = 0; i < 2; i++)
         timers_disarm(&w->timers, &nodes[i]);
     RACE_MUST(load_relaxed64(&w->interrupts) <= armed);
-    fprintf(stderr, "%llu rounds, %llu timers, %llu interrupts\n", (unsigned long long)rounds, (unsigned long long)armed,
-            (unsigned long long)load_relaxed64(&w->interrupts));
+    fprintf(stderr, "%llu rounds, %llu timers, %llu interrupts\n", (unsigned long long)rounds,
+            (unsigned long long)armed, (unsigned long long)load_relaxed64(&w->interrupts));
     timers_destroy(&w->timers);
     free(w);
     return rounds;

@@ -5,7 +5,8 @@
 #define SHIFT(level) (WHEEL_TICK_BITS + WHEEL_STEP_BITS * (level))
 
 _Static_assert(WHEEL_SLOT_BITS <= 6 && WHEEL_LEVELS <= 64, "sets of slots and of levels are one word");
-_Static_assert(SHIFT(WHEEL_LEVELS - 1) < 64 && SHIFT(WHEEL_LEVELS - 1) + WHEEL_SLOT_BITS >= 64, "the last level reaches all");
+_Static_assert(SHIFT(WHEEL_LEVELS - 1) < 64, "the last level is needed");
+_Static_assert(SHIFT(WHEEL_LEVELS - 1) + WHEEL_SLOT_BITS >= 64, "the last level reaches all");
 _Static_assert(sizeof(struct wheel_node) == 32, "a node is half a cache line");
 
 static inline struct wheel_node *node_of(struct wheel_link *l) { return (struct wheel_node *)l; }
@@ -20,8 +21,8 @@ void wheel_init(struct wheel *w, int64_t now)
         w->level[l].busy = 0;
 }
 
-/* The finest level that reaches key from base: of the levels whose ring is longer than the distance the finest, or, when base
- * stands so late in its slot that key is a full turn ahead, the next one. */
+/* The finest level that reaches key from base: of the levels whose ring is longer than the distance the finest, or,
+ * when base stands so late in its slot that key is a full turn ahead, the next one. */
 static inline unsigned level_for(int64_t base, int64_t key, unsigned *index)
 {
     uint64_t distance = (uint64_t)key - (uint64_t)base;
@@ -36,7 +37,8 @@ static inline unsigned level_for(int64_t base, int64_t key, unsigned *index)
     return level;
 }
 
-/* Into a slot: at the end, or for a node that was added before all others there (it comes from a coarser level) in front. */
+/* Into a slot: at the end, or for a node that was added before all others there (it comes from a coarser level) in
+ * front. */
 static inline void link_in(struct wheel *w, struct wheel_node *n, unsigned level, unsigned index, bool front)
 {
     struct wheel_slot *s = &w->slot[level * WHEEL_SLOTS + index];
@@ -83,7 +85,8 @@ void wheel_add(struct wheel *w, struct wheel_node *n, int64_t due)
     link_in(w, n, level, index, false);
 }
 
-/* From level `from` down to the finest that reaches, but not past a slot that may hold a younger node of the same due (W4). */
+/* From level `from` down to the finest that reaches, but not past a slot that may hold a younger node of the same due
+ * (W4). */
 static inline void move_down(struct wheel *w, struct wheel_node *n, unsigned from)
 {
     unsigned index, finest = level_for(w->base, n->due, &index), level = from - 1;
@@ -227,9 +230,9 @@ static inline unsigned tighten(struct wheel *w, unsigned level)
     return index;
 }
 
-/* Bring a mixed slot nearer to order: sort it if it is short or of level 0, else move WHEEL_PIECE of its nodes to finer levels:
- * the last ones, in front of what is there, for they are older (W4). All of the slot must be within reach of the next finer
- * level; so nothing can be added to it any more. How many nodes were touched. */
+/* Bring a mixed slot nearer to order: sort it if it is short or of level 0, else move WHEEL_PIECE of its nodes to
+ * finer levels: the last ones, in front of what is there, for they are older (W4). All of the slot must be within
+ * reach of the next finer level; so nothing can be added to it any more. How many nodes were touched. */
 static unsigned part(struct wheel *w, unsigned level, unsigned index)
 {
     struct wheel_slot *s = &w->slot[level * WHEEL_SLOTS + index];
@@ -253,7 +256,8 @@ static unsigned part(struct wheel *w, unsigned level, unsigned index)
     return n;
 }
 
-/* Nothing is due: part a slot whose time comes within a slot's time of the finer level, so that it finds less to do then. */
+/* Nothing is due: part a slot whose time comes within a slot's time of the finer level, so that it finds less to do
+ * then. */
 static void prepare(struct wheel *w)
 {
     for (uint64_t m = w->live & ~UINT64_C(1); m; m &= m - 1) {

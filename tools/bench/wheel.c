@@ -47,8 +47,9 @@ static void keep(double *best, int64_t since, size_t n)
         *best = ns;
 }
 
-/* Fire all: at the ticks of a clock that moves by step, or for 0 from one due to the next. With `longest` also the time of the
- * longest piece, that is of what the driver does under one lock; asking for it costs much, so it is not timed otherwise. */
+/* Fire all: at the ticks of a clock that moves by step, or for 0 from one due to the next. With `longest` also the
+ * time of the longest piece, that is of what the driver does under one lock; asking for it costs much, so it is not
+ * timed otherwise. */
 static void expire_all(size_t n, int64_t now, int64_t step, int64_t *longest)
 {
     for (size_t fired = 0; fired < n;) {
@@ -66,7 +67,8 @@ static void expire_all(size_t n, int64_t now, int64_t step, int64_t *longest)
 }
 
 /* Dues in order (a constant timeout) or anywhere within 30 s. */
-static void fill_and_expire(const char *name, struct timer *t, const uint32_t *order, size_t n, int in_order, int64_t step)
+static void fill_and_expire(const char *name, struct timer *t, const uint32_t *order, size_t n, int in_order,
+                            int64_t step)
 {
     double add = 0, expire = 0;
     int64_t *due = malloc(n * sizeof(*due)), longest = 0;
