@@ -103,7 +103,7 @@ check 'no progress in a pipe' quiet
 
 closed() { answers "$1" "$2" bash -c '"$@" >&-' - "${@:3}"; }
 full() { answers "$1" "$2" bash -c '"$@" >/dev/full' - "${@:3}"; }
-memory() { (ulimit -v "$1" && timeout 60 "$bin/index" --counts "$tree" 2>&1 >/dev/null); }
+memory() { (ulimit -v "$1" && { timeout 60 "$bin/index" --counts "$tree" >/dev/null; } 2>&1); }
 clear_line() { # or enough memory: no crash, at most one line
     local err code
     err=$(memory "$1")
