@@ -4,6 +4,9 @@
 
 #include "sched/clock.h"
 
+#if defined(__x86_64__)
+__thread struct thread thread_self_;
+#else
 static __thread struct thread self;
 
 __attribute__((noinline)) struct thread *thread_self(void)
@@ -12,6 +15,7 @@ __attribute__((noinline)) struct thread *thread_self(void)
     __asm__ volatile("" : "+r"(t) : : "memory");
     return t;
 }
+#endif
 
 /* ---- queues -------------------------------------------------------------------------------------------------------------- */
 
@@ -163,12 +167,6 @@ static struct fiber *pick(struct worker *w)
         case 3: f = from_injector(w); break;
         }
     return f;
-}
-
-bool worker_has_other(const struct worker *w)
-{
-    return load_relaxedptr(&w->next) || w->mine.head || injector_length(&w->inbox) || !deque_empty(&w->ready) ||
-           !deque_empty(&w->fresh) || injector_length(&w->sched->injector);
 }
 
 /* ---- finding: the local queues are empty --------------------------------------------------------------------------------- */
