@@ -232,9 +232,7 @@ int weft_detach(weft_t id)
 
 void spawn_cancel_locked(struct fiber *f, struct chain *c)
 {
-    store_relaxed32(&f->cancel, 1);
-    fence_full();                               /* C1: pairs with wait_open, deadline_wait */
-    if (wait_claim(f, WAIT_CANCEL))
+    if (wait_cancel(f))
         ready_later(f, c);
 }
 

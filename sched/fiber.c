@@ -11,10 +11,34 @@
  */
 #include "sched/fiber.h"
 
+/* The lines that tests/model/park_model.c must see broken. */
+#ifdef MUTANT_FIBER_PARKED_STORE
+#define parked_cas(state, seen, x) ((void)(seen), store_release32(state, x), true)
+#elif defined(MUTANT_FIBER_PARKED_ACQUIRE)
+#define parked_cas cas_acquire32
+#else
+#define parked_cas cas_acqrel32
+#endif
+#ifdef MUTANT_FIBER_NOTIFY_SPLIT
+static uint32_t notify_xchg(atom32 *state, uint32_t x)
+{
+    uint32_t seen = load_acquire32(state);
+    store_release32(state, x);
+    return seen;
+}
+#else
+#define notify_xchg xchg_acqrel32
+#endif
+#ifdef MUTANT_FIBER_TOKEN_RELAXED
+#define token_load load_relaxed32
+#else
+#define token_load load_acquire32
+#endif
+
 bool fiber_to_parked(struct fiber *f)
 {
     uint32_t seen = FIBER_RUNNING;
-    if (cas_acqrel32(&f->state, &seen, FIBER_PARKED))           /* F1, F2: pairs with fiber_notify */
+    if (parked_cas(&f->state, &seen, FIBER_PARKED))             /* F1, F2: pairs with fiber_notify */
         return true;
     store_relaxed32(&f->state, FIBER_RUNNING);
     return false;
@@ -22,7 +46,7 @@ bool fiber_to_parked(struct fiber *f)
 
 bool fiber_notify(struct fiber *f)
 {
-    if (xchg_acqrel32(&f->state, FIBER_NOTIFIED) != FIBER_PARKED)       /* F1, F2: pairs with fiber_to_parked */
+    if (notify_xchg(&f->state, FIBER_NOTIFIED) != FIBER_PARKED)         /* F1, F2: pairs with fiber_to_parked */
         return false;
     store_relaxed32(&f->state, FIBER_READY);
     return true;
@@ -30,7 +54,7 @@ bool fiber_notify(struct fiber *f)
 
 bool fiber_take_token(struct fiber *f)
 {
-    if (load_acquire32(&f->state) != FIBER_NOTIFIED)            /* F2: pairs with fiber_notify */
+    if (token_load(&f->state) != FIBER_NOTIFIED)                /* F2: pairs with fiber_notify */
         return false;
     store_relaxed32(&f->state, FIBER_RUNNING);
     return true;
