@@ -10,10 +10,10 @@
 #include "timers/due.h"
 
 #define MONITOR_PERIOD (2 * WEFT_MSEC)
-#define MONITOR_SLICE 5                         /* looks: 10 ms */
+#define MONITOR_SLICE (10 * WEFT_MSEC)
 #define MONITOR_QUIET 10
 
-struct seen { uint64_t dispatched; uint32_t still; };           /* the I/O thread only */
+struct seen { uint64_t dispatched; int64_t since; };            /* the I/O thread only; since: the look that saw it first */
 
 struct monitor {
     struct timer_node node;                     /* first */
@@ -29,16 +29,16 @@ static size_t size_of(const struct weft_rt *rt)
     return sizeof(struct monitor) + rt->sched.count * sizeof(struct seen);
 }
 
-static void look_at(struct monitor *m, struct worker *w)
+static void look_at(struct monitor *m, struct worker *w, int64_t now)
 {
     struct seen *seen = &m->seen[w->index];
     uint64_t dispatched = load_relaxed64(&w->dispatched);
-    bool still = dispatched == seen->dispatched && load_relaxed32(&w->phase) == PHASE_RUN;
-    seen->dispatched = dispatched;
-    seen->still = still ? seen->still + 1 : 0;
-    if (!still)
+    if (dispatched != seen->dispatched || load_relaxed32(&w->phase) != PHASE_RUN) {
+        seen->dispatched = dispatched;
+        seen->since = now;
         return;
-    if (seen->still % MONITOR_SLICE == 0) {
+    }
+    if (now - seen->since >= MONITOR_SLICE) {
         store_relaxed32(&w->expired, 1);
         store_release32(&w->tripwire, 1);       /* pairs with weft_checkpoint */
     }
@@ -68,11 +68,12 @@ static void look(struct due_call *call)
 {
     struct monitor *m = (struct monitor *)((char *)call - offsetof(struct monitor, call));
     struct sched *s = &m->rt->sched;
+    int64_t now = clock_now();
     for (unsigned i = 0; i < s->count; i++)
-        look_at(m, &s->workers[i]);
+        look_at(m, &s->workers[i], now);
     m->quiet = xchg_acqrel32(&m->called, 0) ? 0 : m->quiet + 1;
     if (m->quiet < MONITOR_QUIET || !sleep_on(m))
-        timers_arm(&m->rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
+        timers_arm(&m->rt->timers, &m->node, now + MONITOR_PERIOD, 0);
 }
 
 static void fire(struct timer_node *node, void *out)

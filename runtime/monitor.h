@@ -8,8 +8,8 @@
  * Asleep     the monitor is not armed as long as nobody calls it, and goes back to sleep when nobody called for
  *            MONITOR_QUIET looks: so an idle process has no wake-ups, and a fiber that yields often costs none either.
  *            Every tripwire is set while it sleeps, so that the next checkpoint of any worker calls it.
- * Slice      a worker whose dispatch count stood still for MONITOR_SLICE looks has run one fiber for about 10 ms: its tripwire is
- *            set and the fiber's next checkpoint yields.
+ * Slice      a worker whose dispatch count has stood still for MONITOR_SLICE of time (not of looks: they come late when the machine
+ *            is busy) runs one fiber for too long: its tripwire is set and the fiber's next checkpoint yields.
  * Next slot  a fiber that lies in a next slot over two looks, while its worker dispatched nothing, is offered to thieves
  *            (worker.stale) and one is woken.
  * Ordering   M1 trip: tripwire = 0; fence; read watched  <-- Dekker -->  sleep_on: watched = 0; fence; tripwire = 1: the caller finds the

@@ -349,10 +349,11 @@ static int stop(struct weft_rt *rt, int64_t deadline)
 
 int weft_stop(weft_rt *rt, int64_t deadline)
 {
-    struct fiber *self = thread_self()->fiber;
-    if (!rt)
-        return -EINVAL;
-    if (self && rt_of(self) == rt)
+    struct fiber *self;
+    int r = rt ? waiting_enter(&self) : -EINVAL;
+    if (r < 0)
+        return r;
+    if (!park_is_thread(self) && rt_of(self) == rt)
         return -EDEADLK;
     if (waiting_stale())
         return -ESTALE;

@@ -15,7 +15,6 @@
 #define DEQUE_CAPACITY 4            /* slots of a new deque; a power of two; it doubles when full */
 #endif
 #define NEXT_STREAK 1               /* dispatches in a row through the next slot before the queues get their turn */
-#define INJECTOR_INTERVAL 3         /* dispatches between two looks at the injector of a busy worker */
 #define INJECTOR_BATCH 2            /* most fibers that one look takes */
 #define SEARCH_SWEEPS 1
 #define FRESH_OLDEST_INTERVAL 2     /* every so many fresh fibers the oldest is taken, not the newest */
@@ -24,7 +23,6 @@
 #else
 #define DEQUE_CAPACITY 256
 #define NEXT_STREAK 3
-#define INJECTOR_INTERVAL 61
 #define INJECTOR_BATCH 32
 #define SEARCH_SWEEPS 4             /* looks at all other workers before a worker parks */
 #define FRESH_OLDEST_INTERVAL 16

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * void context_switch(struct context *from, const struct context *to);        x0, x1
+ * void context_switch_(struct context *from, const struct context *to);        x0, x1
  * void context_init(struct context *c, void *stack_top, void (*entry)(void *), void *arg);    x0, x1, x2, x3
  *
  * The frame of a context that is not running, from its saved sp upwards; in brackets what context_init puts there:
@@ -24,10 +24,10 @@
         .text
 
         .p2align 4
-        .globl  context_switch
-        .hidden context_switch
-        .type   context_switch, %function
-context_switch:
+        .globl  context_switch_
+        .hidden context_switch_
+        .type   context_switch_, %function
+context_switch_:
         .cfi_startproc
         hint    #34                     /* bti c */
         stp     x29, x30, [sp, #-160]!
@@ -98,7 +98,7 @@ context_switch:
         .cfi_restore x30
         ret
         .cfi_endproc
-        .size   context_switch, . - context_switch
+        .size   context_switch_, . - context_switch_
 
         .p2align 4
         .globl  context_init

@@ -343,11 +343,11 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
 void stack_warm(struct stack_cache *c, struct stack *s)
 {
     uint32_t n = c->of[s->at.class_].n;
-    struct stack_slot *warmest = &c->of[s->at.class_].slot[n - 1], cold = s->at;
-    if (!n || !(warmest->flags & STACK_TOUCHED))
+    struct stack_slot *slot = c->of[s->at.class_].slot, cold = s->at;
+    if (n == 0 || !(slot[n - 1].flags & STACK_TOUCHED))
         return;
-    place(s, *warmest);
-    *warmest = cold;
+    place(s, slot[n - 1]);
+    slot[n - 1] = cold;
 }
 
 /* The n that were put first. */

@@ -70,10 +70,10 @@ void stack_guard(struct stack *s);
 void stack_warm(struct stack_cache *c, struct stack *s);
 
 /* Before a fiber runs on it for the first time. One without memory changes places with a warm one of the cache: so a million
- * fibers that are spawned first and then run to their end one after the other use a handful of stacks. */
+ * fibers that are spawned first and then run to their end one after the other use a handful of stacks. c may be NULL. */
 static inline void stack_prepare(struct stack_cache *c, struct stack *s)
 {
-    if (!(s->at.flags & STACK_TOUCHED))
+    if (c && !(s->at.flags & STACK_TOUCHED))
         stack_warm(c, s);
     if ((s->at.flags & (STACK_GUARDED | STACK_TOUCHED)) != (STACK_GUARDED | STACK_TOUCHED))
         stack_guard(s);

@@ -150,19 +150,19 @@ static struct fiber *from_fresh(struct worker *w)
 
 static struct fiber *pick(struct worker *w)
 {
-    struct fiber *f;
-    if (load_relaxed64(&w->dispatched) % INJECTOR_INTERVAL == 0 && (f = from_injector(w)) != NULL)
-        return f;
-    if ((f = from_next(w)) != NULL)
+    struct fiber *f = from_next(w);
+    if (f)
         return f;
     w->streak = 0;
-    w->turn = w->turn == 2 ? 0 : w->turn + 1;
-    for (uint32_t i = 0, k = w->turn; i < 3; i++, k = k == 2 ? 0 : k + 1) {
-        f = k == 0 ? from_mine(w) : k == 1 ? deque_take(&w->ready) : from_fresh(w);
-        if (f)
-            return f;
-    }
-    return from_injector(w);
+    w->turn++;
+    for (uint32_t i = 0; i < 4 && !f; i++)
+        switch ((w->turn + i) % 4) {
+        case 0: f = from_mine(w); break;
+        case 1: f = deque_take(&w->ready); break;
+        case 2: f = from_fresh(w); break;
+        case 3: f = from_injector(w); break;
+        }
+    return f;
 }
 
 bool worker_has_other(const struct worker *w)

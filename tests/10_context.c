@@ -42,7 +42,7 @@ static void to_side(void)
 static void begin(void (*entry)(void *), void *arg)
 {
     cr_assert_eq(stack_get(NULL, 65536, &stack), 0);
-    stack_prepare(&stack);
+    stack_prepare(NULL, &stack);
     san_thread_begin(&home_san);
     san_fiber_begin(&side_san, stack.base, stack.top);
     context_init(&side, stack.top, entry, arg);
@@ -119,7 +119,7 @@ Test(context, a_ring_of_fibers_runs_in_order)
     san_thread_begin(&home_san);
     for (uintptr_t i = 0; i < FIBERS; i++) {
         cr_assert_eq(stack_get(NULL, STACK_MIN, &many[i]), 0);
-        stack_prepare(&many[i]);
+        stack_prepare(NULL, &many[i]);
         san_fiber_begin(&ring_san[i], many[i].base, many[i].top);
         context_init(&ring[i], many[i].top, runner, (void *)i);
     }
@@ -210,10 +210,8 @@ Test(context, an_entry_that_returns_dies_at_once)
 
 static void *resume(void *arg)
 {
-    struct san_context own;
     (void)arg;
-    san_thread_begin(&own);
-    home_san = own;
+    san_thread_begin(&home_san);
     to_side();
     return NULL;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* stack and overflow: guards, what a spawn may not cost, running out of maps and of address space, giving memory back. */
+/* stack: guards, what a spawn may not cost, running out of maps and of address space, giving memory back. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sched/context.h"
-#include "sched/overflow.h"
 #include "sched/sanitize.h"
 #include "sched/stack.h"
 
@@ -102,7 +100,6 @@ static uint64_t random_seed(void)
 static void setup(void) { page = (size_t)sysconf(_SC_PAGESIZE); }
 
 TestSuite(stack, .init = setup, .timeout = 60);
-TestSuite(overflow, .init = setup, .timeout = 60);
 
 /* ---- shape -------------------------------------------------------------------------------------------------------------- */
 
@@ -114,7 +111,7 @@ Test(stack, every_class_is_usable_to_both_ends_and_guarded)
             char *base, *top;
             bool in_guard;
             cr_assert_eq(stack_get(NULL, SIZE(k), &s), 0);
-            stack_prepare(&s);
+            stack_prepare(NULL, &s);
             cr_assert_eq((uintptr_t)s.base % page, 0);
             cr_assert_eq((uintptr_t)s.top % 128, 0);
             cr_assert_leq((size_t)(s.top - s.base), SIZE(k));
@@ -157,8 +154,8 @@ Test(stack, the_last_one_put_is_the_next_one_got)
         char *first, *second;
         cr_assert_eq(stack_get(of[i], 65536, &a), 0);
         cr_assert_eq(stack_get(of[i], 65536, &b), 0);
-        stack_prepare(&a);
-        stack_prepare(&b);
+        stack_prepare(NULL, &a);
+        stack_prepare(NULL, &b);
         first = a.base;
         second = b.base;
         stack_put(of[i], &a);
@@ -176,7 +173,7 @@ Test(stack, the_depot_gives_touched_stacks_before_clean_ones)
     struct stack s[8], t;
     for (int i = 0; i < 8; i++)
         cr_assert_eq(stack_get(NULL, 65536, &s[i]), 0);
-    stack_prepare(&s[3]);
+    stack_prepare(NULL, &s[3]);
     t = s[3];
     for (int i = 0; i < 8; i++)
         stack_put(NULL, &s[i]);
@@ -184,6 +181,30 @@ Test(stack, the_depot_gives_touched_stacks_before_clean_ones)
     cr_assert_eq(stack_get(NULL, 65536, &s[0]), 0);
     cr_assert_eq(s[0].base, t.base);
     cr_assert_eq(stack_trim_due(), 0);
+}
+
+/* Spawned first, run to their end one by one later: all on the stack of the first. */
+Test(stack, a_cold_stack_is_changed_for_a_warm_one)
+{
+    enum { N = 1000 };
+    static struct stack s[N];
+    char *first = NULL;
+    size_t rss;
+    for (int i = 0; i < N; i++)
+        cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
+    rss = resident();
+    for (int i = 0; i < N; i++) {
+        stack_prepare(&cache, &s[i]);
+        cr_assert(!first || s[i].base == first, "%d", i);
+        first = s[i].base;
+        cr_assert_not(i % 100 == 0 && readable(s[i].base - 1));
+        s[i].top[-1] = 1;
+        stack_put(&cache, &s[i]);
+    }
+    cr_assert_leq(resident(), rss + MIB);
+    stack_cache_flush(&cache);
+    cr_assert_eq(stack_trim_due(), 1);
+    cr_assert_eq(stack_pool_release(), 0, "none was lost in the exchange");
 }
 
 Test(stack, a_second_put_is_noticed, .signal = SIGABRT)
@@ -254,7 +275,7 @@ Test(stack, a_hundred_thousand_guards_are_few_maps)
     maps = count_maps();
     for (int i = 0; i < N; i++) {
         cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
         s[i].top[-1] = 1;
     }
     cr_assert_leq(count_maps(), maps + 200);
@@ -325,7 +346,7 @@ Test(stack, without_kernel_guards_it_stops_before_the_maps_run_out)
     for (size_t i = 0; i < 1000; i++)           /* the same class */
         stack_put(&cache, &s[--n]);
     for (again = 0; stack_get(&cache, STACK_MIN, &s[n]) == 0; again++) {
-        stack_prepare(&s[n]);
+        stack_prepare(NULL, &s[n]);
         cr_assert_not(readable(s[n].base - 1));
         n++;
     }
@@ -394,7 +415,7 @@ Test(stack, an_old_kernel_is_noticed)
     for (int i = 0; i < 40; i++) {
         cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
         cr_assert_not(readable(s[i].base - 1), "guarded before it is prepared");
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
     }
     cr_assert_geq(count_maps(), maps + 80, "by mprotect");
 }
@@ -409,7 +430,7 @@ Test(stack, a_guard_refused_later_is_made_otherwise)
     if (!old_kernel())
         cr_skip("no seccomp filters here");
     for (int i = 0; i < 2; i++) {
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
         cr_assert_not(readable(s[i].base - 1));
     }
 }
@@ -431,7 +452,7 @@ Test(stack, without_address_space_it_answers_enomem_and_recovers)
     tight.rlim_cur = used + 512 * MIB;
     cr_assert_eq(setrlimit(RLIMIT_AS, &tight), 0);
     while (stack_get(&cache, 65536, &s[n]) == 0)
-        stack_prepare(&s[n++]);
+        stack_prepare(NULL, &s[n++]);
     cr_assert_gt(n, 512 * MIB / (65536 + page) * 8 / 10, "%zu: most of the space can be used", n);
     cr_assert_lt(n, 512 * MIB / 65536);
     cr_assert_eq(stack_get(&cache, 65536, &s[n]), -ENOMEM);
@@ -444,7 +465,7 @@ Test(stack, without_address_space_it_answers_enomem_and_recovers)
         cr_assert_eq(stack_get(&cache, 65536, &s[n]), 0);
         for (size_t j = 0; j < n; j++)
             cr_assert_neq(s[n].base, s[j].base, "%zu again", j);
-        stack_prepare(&s[n++]);
+        stack_prepare(NULL, &s[n++]);
     }
     cr_assert_eq(stack_get(&cache, 65536, &s[n]), -ENOMEM);
     cr_assert_eq(setrlimit(RLIMIT_AS, &old), 0);
@@ -463,7 +484,7 @@ Test(stack, locked_memory_gets_its_guards_too)
     if (mlockall(MCL_FUTURE) != 0)
         cr_skip("may not lock memory");
     cr_assert_eq(stack_get(NULL, 65536, &s), 0);
-    stack_prepare(&s);
+    stack_prepare(NULL, &s);
     cr_assert_not(readable(s.base - 1));
     munlockall();
 }
@@ -477,7 +498,7 @@ Test(stack, trimming_gives_memory_back_and_keeps_the_guards)
     size_t before, full, done = 0;
     for (int i = 0; i < N; i++) {
         cr_assert_eq(stack_get(&cache, 65536, &s[i]), 0);
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
     }
     before = resident();
     for (int i = 0; i < N; i++)
@@ -500,7 +521,7 @@ Test(stack, trimming_gives_memory_back_and_keeps_the_guards)
         cr_assert_eq(stack_used(&s[i]), 0);
         cr_assert_not(readable(s[i].base - 1));
         cr_assert_eq(s[i].top[-1], 0);
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
     }
 }
 
@@ -509,7 +530,7 @@ Test(stack, trimming_takes_the_coldest_first)
     struct stack s[4], hot;
     for (int i = 0; i < 4; i++) {
         cr_assert_eq(stack_get(NULL, 65536, &s[i]), 0);
-        stack_prepare(&s[i]);
+        stack_prepare(NULL, &s[i]);
         s[i].top[-1] = (char)(i + 1);
     }
     for (int i = 0; i < 4; i++)
@@ -548,7 +569,7 @@ Test(stack, release_unmaps_everything_two_hundred_times)
         struct stack s[100], *big = &s[99];
         for (int i = 0; i < 99; i++) {
             cr_assert_eq(stack_get(&cache, 16384u << i % 3, &s[i]), 0);
-            stack_prepare(&s[i]);
+            stack_prepare(NULL, &s[i]);
             memset(s[i].top - 8192, 1, 8192);
         }
         cr_assert_eq(stack_get(NULL, 64 * MIB, big), 0);
@@ -575,7 +596,7 @@ Test(stack, used_is_the_deepest_mark)
     static const size_t deep[] = { 8, 1000, 4096, 5000, 20000, 100000, 1000000 };
     struct stack s;
     cr_assert_eq(stack_get(NULL, MIB, &s), 0);
-    stack_prepare(&s);
+    stack_prepare(NULL, &s);
     cr_assert_eq(stack_used(&s), 0);
     for (size_t i = 0; i < sizeof deep / sizeof *deep; i++) {
         s.top[-(ptrdiff_t)deep[i]] = 1;
@@ -609,7 +630,7 @@ static void *getter(void *arg)
             stack_put(c, &s[i]);
         } else {
             errors += stack_get(c, (size_t)16384 << random_next(&r) % 3, &s[i]) != 0;
-            stack_prepare(&s[i]);
+            stack_prepare(NULL, &s[i]);
             errors += *(uint64_t *)s[i].base != 0;
             *(uint64_t *)s[i].base = me << 32 | i;
         }
@@ -638,308 +659,4 @@ Test(stack, no_stack_has_two_holders)
         pthread_join(t[i], NULL);
     cr_assert_eq(thread_errors, 0);
     cr_assert_eq(stack_pool_release(), 0, "every stack came back");
-}
-
-/* ---- overflow ----------------------------------------------------------------------------------------------------------- */
-
-static struct context home, side;
-static struct san_context home_san, side_san;
-static struct stack running;
-static void *named_top;
-
-static const char *describe(void *top, int64_t *id)
-{
-    if (top != named_top)
-        return NULL;
-    *id = 4711;
-    return "bottomless\npit";
-}
-
-__attribute__((noinline)) static int recurse(volatile char *above, int n)
-{
-    volatile char room[256];
-    room[0] = above[0];
-    room[255] = (char)n;
-    return n ? recurse(room, n - 1) + room[255] : 0;
-}
-
-static void recurse_on(void *arg)
-{
-    volatile char room[1] = { 0 };
-    san_switch_after(&side_san);
-    recurse(room, (int)(intptr_t)arg);
-    san_switch_before(&side_san, &home_san, true);
-    context_switch(&side, &home);
-}
-
-static void stray_on(void *arg)
-{
-    san_switch_after(&side_san);
-    *(volatile char *)arg = 1;
-    abort();
-}
-
-static void on_fiber(size_t size, void (*entry)(void *), void *arg)
-{
-    if (!running.base && (stack_get(NULL, size, &running) != 0))
-        _exit(9);
-    stack_prepare(&running);
-    named_top = running.top;
-    san_thread_begin(&home_san);
-    san_fiber_begin(&side_san, running.base, running.top);
-    context_init(&side, running.top, entry, arg);
-    san_switch_before(&home_san, &side_san, false);
-    context_switch(&home, &side);
-    san_switch_after(&home_san);
-}
-
-/* Run one of the cases below in a child with default actions: its wait status, and what it wrote to stderr. */
-static int in_child(void (*what)(void), char *text, size_t size)
-{
-    int err[2], status = -1;
-    size_t have = 0;
-    pid_t child;
-    cr_assert_eq(pipe(err), 0);
-    child = fork();
-    if (child == 0) {
-        struct rlimit no_core = { 0, 0 };
-        setrlimit(RLIMIT_CORE, &no_core);
-        signal(SIGSEGV, SIG_DFL);
-        signal(SIGBUS, SIG_DFL);
-        dup2(err[1], 2);
-        what();
-        _exit(0);
-    }
-    close(err[1]);
-    for (ssize_t n; have < size - 1 && (n = read(err[0], text + have, size - 1 - have)) > 0;)
-        have += (size_t)n;
-    text[have] = 0;
-    close(err[0]);
-    cr_assert_eq(waitpid(child, &status, 0), child);
-    return status;
-}
-
-static void begin_overflow(void)
-{
-    struct overflow_stack alt;
-    if (overflow_thread_begin(&alt) != 0 || overflow_install(describe) != 0)
-        _exit(8);
-}
-
-static size_t child_class;
-static char text[4096];
-
-#define KILLED(status, sig) (WIFSIGNALED(status) && WTERMSIG(status) == (sig))
-
-static void case_plain(void) { on_fiber(65536, recurse_on, (void *)100000000); }
-
-Test(stack, an_overflow_is_a_fault, .signal = SIGSEGV)
-{
-    signal(SIGSEGV, SIG_DFL);                   /* a sanitizer would exit with a report */
-    on_fiber(65536, recurse_on, (void *)100000000);
-}
-
-Test(stack, an_overflow_of_mprotect_guards_is_a_fault)
-{
-    setenv("WEFT_STACK_GUARD", "mprotect", 1);
-    cr_assert(KILLED(in_child(case_plain, text, sizeof text), SIGSEGV), "%s", text);
-}
-
-/* Moves sp past the guard at once, and only then touches the guard (built with probes, it touches it on the way). */
-__attribute__((noinline)) static void jump_on(void *arg)
-{
-    volatile char room[65536 + 8192];
-    san_switch_after(&side_san);
-    room[(intptr_t)arg] = 1;
-    if (room[(intptr_t)arg + 1] == 0)
-        abort();
-}
-
-static void case_jump(void)
-{
-    struct stack below;
-    begin_overflow();
-    if (stack_get(NULL, 65536, &below) != 0)    /* something for sp to point into */
-        _exit(7);
-    on_fiber(65536, jump_on, (void *)6000);
-}
-
-Test(overflow, a_frame_larger_than_the_guard_is_reported_if_it_hits)
-{
-    int status = in_child(case_jump, text, sizeof text);
-    if (ASAN)
-        cr_skip("the sanitizer touches the frame first");
-    cr_assert(KILLED(status, SIGSEGV), "status %x", status);
-    cr_assert_not_null(strstr(text, "weft: fiber 4711"), "%s", text);
-}
-
-static void case_named(void)
-{
-    begin_overflow();
-    on_fiber(SIZE(child_class), recurse_on, (void *)100000000);
-}
-
-Test(overflow, every_class_names_its_fiber)
-{
-    char want[128];
-    for (child_class = 0; child_class < STACK_CLASSES; child_class++) {
-        int status = in_child(case_named, text, sizeof text);
-        snprintf(want, sizeof want, "weft: fiber 4711 \"bottomless?pit\" overflowed its %zu KiB stack (raise stack_size)\n",
-                 SIZE(child_class) / 1024);
-        cr_assert(KILLED(status, SIGSEGV), "status %x", status);
-        cr_assert_str_eq(text, want);
-    }
-}
-
-static void case_most(void)
-{
-    begin_overflow();
-    on_fiber(65536, recurse_on, (void *)(ASAN ? 20 : 100));
-    on_fiber(65536, recurse_on, (void *)(ASAN ? 20 : 100));
-    overflow_remove();
-}
-
-Test(overflow, a_stack_used_well_is_silent)
-{
-    cr_assert_eq(in_child(case_most, text, sizeof text), 0);
-    cr_assert_str_empty(text);
-}
-
-static void case_unnamed(void)
-{
-    begin_overflow();
-    if (stack_get(NULL, 16384, &running) != 0)
-        _exit(7);
-    stack_prepare(&running);
-    overflow_install(NULL);
-    on_fiber(16384, recurse_on, (void *)100000000);
-}
-
-Test(overflow, without_a_name_it_is_reported_all_the_same)
-{
-    cr_assert(KILLED(in_child(case_unnamed, text, sizeof text), SIGSEGV));
-    cr_assert_str_eq(text, "weft: a fiber overflowed its 16 KiB stack (raise stack_size)\n");
-}
-
-static void case_stray(void)
-{
-    struct stack low, high;
-    begin_overflow();
-    do {                                        /* two neighbours, to write past the top of the lower */
-        if (stack_get(NULL, 65536, &low) != 0 || stack_get(NULL, 65536, &high) != 0)
-            _exit(7);
-        stack_prepare(&low);
-        stack_prepare(&high);
-    } while (high.base - low.base != (ptrdiff_t)(65536 + page));
-    running = low;
-    on_fiber(65536, stray_on, high.base - 8);
-}
-
-static void case_null(void)
-{
-    begin_overflow();
-    on_fiber(65536, stray_on, (void *)8);
-}
-
-static void case_sent(void)
-{
-    begin_overflow();
-    raise(SIGSEGV);
-}
-
-Test(overflow, other_faults_are_silent_and_stay_what_they_are)
-{
-    void (*cases[3])(void) = { case_stray, case_null, case_sent };
-    for (int i = 0; i < 3; i++) {
-        int status = in_child(cases[i], text, sizeof text);
-        cr_assert(KILLED(status, SIGSEGV), "case %d: %x", i, status);
-        cr_assert_str_empty(text, "case %d: %s", i, text);
-    }
-}
-
-static void theirs(int sig) { (void)!write(2, "theirs\n", 7); (void)sig; _exit(33); }
-static void theirs_info(int sig, siginfo_t *info, void *u)
-{
-    bool right = sig == SIGSEGV && info->si_addr < (void *)running.base && u;
-    (void)!write(2, right ? "right\n" : "wrong\n", 6);
-    _exit(34);
-}
-
-static void case_chained(void)
-{
-    struct sigaction act = { .sa_handler = theirs };
-    sigaction(SIGSEGV, &act, NULL);
-    case_named();
-}
-
-static void case_chained_info(void)
-{
-    struct sigaction act = { .sa_sigaction = theirs_info, .sa_flags = SA_SIGINFO };
-    sigaction(SIGSEGV, &act, NULL);
-    case_named();
-}
-
-Test(overflow, a_handler_that_was_there_is_called)
-{
-    int status = in_child(case_chained, text, sizeof text);
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 33, "%x", status);
-    cr_assert_not_null(strstr(text, "(raise stack_size)\ntheirs\n"), "%s", text);
-    status = in_child(case_chained_info, text, sizeof text);
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 34, "%x", status);
-    cr_assert_not_null(strstr(text, "(raise stack_size)\nright\n"), "%s", text);
-}
-
-static void *action(int sig)
-{
-    struct sigaction act;
-    sigaction(sig, NULL, &act);
-    return (void *)act.sa_sigaction;
-}
-
-Test(overflow, the_signals_are_given_back_by_the_last)
-{
-    struct sigaction later = { .sa_sigaction = theirs_info, .sa_flags = SA_SIGINFO };
-    void *segv = action(SIGSEGV), *bus = action(SIGBUS), *ours;
-    cr_assert_eq(overflow_install(describe), 0);
-    ours = action(SIGSEGV);
-    cr_assert_neq(ours, segv);
-    cr_assert_eq(action(SIGBUS), ours);
-    cr_assert_eq(overflow_install(describe), 0);
-    overflow_remove();
-    cr_assert_eq(action(SIGSEGV), ours);
-    overflow_remove();
-    cr_assert_eq(action(SIGSEGV), segv);
-    cr_assert_eq(action(SIGBUS), bus);
-    cr_assert_eq(overflow_install(describe), 0);
-    sigaction(SIGSEGV, &later, NULL);           /* who comes after us stays */
-    overflow_remove();
-    cr_assert_eq(action(SIGSEGV), (void *)theirs_info);
-    cr_assert_eq(action(SIGBUS), bus);
-}
-
-static void *with_alt(void *arg)
-{
-    stack_t before, within, after;
-    struct overflow_stack alt, nested;
-    size_t maps = count_maps();
-    sigaltstack(NULL, &before);
-    cr_assert_eq(overflow_thread_begin(&alt), 0);
-    sigaltstack(NULL, &within);
-    cr_assert_eq(within.ss_flags & SS_DISABLE, 0);
-    cr_assert_geq(within.ss_size, 65536 / (ASAN ? 4 : 1));
-    cr_assert_eq(overflow_thread_begin(&nested), 0);
-    cr_assert_null(nested.map, "the one that is there stays");
-    overflow_thread_end(&nested);
-    overflow_thread_end(&alt);
-    sigaltstack(NULL, &after);
-    cr_assert_eq(after.ss_flags & SS_DISABLE, before.ss_flags & SS_DISABLE);
-    cr_assert_eq(count_maps(), maps);
-    return arg;
-}
-
-Test(overflow, a_threads_signal_stack_comes_and_goes)
-{
-    pthread_t t;
-    cr_assert_eq(pthread_create(&t, NULL, with_alt, NULL), 0);
-    pthread_join(t, NULL);
 }

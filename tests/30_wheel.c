@@ -170,6 +170,29 @@ Test(wheel, one_early_answer)
     model_free(m);
 }
 
+/* Many in disorder in far slots, and time that comes in one jump: no call takes more than a piece beyond its work. */
+Test(wheel, comes_in_pieces)
+{
+    enum { N = 20000 };
+    struct model *m = model_new(seed(), 0, N);
+    int64_t last = 0;
+    unsigned fired = 0, calls = 0;
+
+    for (unsigned i = 0; i < N; i++)        /* not through the model: its list is slow for so many */
+        wheel_add(&m->wheel, &m->nodes[i], 30 * SEC + (int64_t)(model_random(&m->random) % (uint64_t)(2 * SEC)));
+    for (unsigned work = 0; !work; calls++) {
+        struct wheel_node *n;
+        work = 16;
+        for (; (n = wheel_expire(&m->wheel, 40 * SEC, &work)); fired++) {
+            cr_assert_leq(last, n->due);
+            last = n->due;
+        }
+    }
+    cr_assert_eq(fired, N);
+    cr_assert_gt(calls, (N + N) / (16 + WHEEL_PIECE), "each fires, and has moved at least once");
+    model_free(m);
+}
+
 /* Equal dues leave in the order they came, also when base moved between them and put them into different levels. */
 Test(wheel, equal_dues_in_order)
 {

@@ -2,9 +2,9 @@
 /*
  * wheel_model - the wheel beside a sorted list, for 30_wheel.c and the plain program of other machines
  *
- * model_run plays random operations on both and compares the very nodes, one by one, in order: due, then order of adding.
- * model_audit walks the wheel's insides and checks W2 and W3 of wheel.h. Both stop the program through FAIL at the first
- * difference; FAIL is the includer's.
+ * model_run plays random operations on both and compares the very nodes, one by one, in order: due, then order of
+ * adding. model_audit walks the wheel's insides and checks W2 and W3 of wheel.h. Both stop the program through FAIL
+ * at the first difference; FAIL is the includer's.
  */
 #ifndef TESTS_WHEEL_MODEL_H
 #define TESTS_WHEEL_MODEL_H
@@ -28,7 +28,8 @@ struct model {
     unsigned live, most;            /* nodes in the list; its room */
     struct wheel_node **list;       /* sorted */
     struct wheel_node *nodes, **spare;
-    uint64_t fired, early, exact;   /* nodes; answers of wheel_next that were before, and at, the true next due */
+    uint64_t fired, breaks;         /* nodes; times that the work ran out */
+    uint64_t early, exact;          /* answers of wheel_next that were before, and at, the true next due */
 };
 
 static inline uint64_t model_random(uint64_t *state)
@@ -116,7 +117,13 @@ static inline bool model_expire(struct model *m, uint64_t most)
 {
     while (most--) {
         bool due = m->live && m->list[0]->due <= m->now && m->list[0]->due != INT64_MAX;
-        struct wheel_node *n = wheel_expire(&m->wheel, m->now);
+        unsigned work = 1 + (unsigned)(model_random(&m->random) % 8);
+        struct wheel_node *n = wheel_expire(&m->wheel, m->now, &work);
+        if (!n && !work) {
+            m->breaks++;
+            most += most != UINT64_MAX;
+            continue;
+        }
         if (n != (due ? m->list[0] : NULL))
             FAIL("now %" PRId64 ": got %" PRId64 ", not %" PRId64, m->now, n ? n->due : -1, due ? m->list[0]->due : -1);
         if (!n)
@@ -149,7 +156,9 @@ static inline int64_t model_next(struct model *m)
         unsigned level = i / WHEEL_SLOTS, size = 0;
         uint64_t b = UINT64_C(1) << i % WHEEL_SLOTS;
         struct wheel_slot *s = &m->wheel.slot[i];
-        if (!(m->wheel.level[level].busy & m->wheel.level[level].mixed & m->wheel.level[level].stale & b) || s->min != t)
+        if (!(m->wheel.level[level].busy & m->wheel.level[level].mixed & m->wheel.level[level].stale & b))
+            continue;
+        if (s->min != t)
             continue;
         for (struct wheel_link *l = s->list.next; l != &s->list; l = l->next)
             size++;
@@ -212,8 +221,10 @@ static inline int64_t model_moment(struct model *m)
     case 7: return model_plus(m->now, (int64_t)(q >> (1 + (r >> 16) % 63)));
     case 8: case 9: {               /* round the next border of a slot of some level, or of its whole ring */
         unsigned border = r & 1 ? shift : shift + WHEEL_SLOT_BITS;
-        int64_t at = border > 62 ? INT64_MAX : model_plus((m->now >> border) * (INT64_C(1) << border), INT64_C(1) << border);
-        return model_plus(at, about);
+        if (border > 62)
+            return model_plus(INT64_MAX, about);
+        int64_t slot = INT64_C(1) << border, at = (m->now >> border) * slot;
+        return model_plus(model_plus(at, slot), about);
     }
     case 10: case 11: {             /* round the reach of some level from here */
         unsigned border = shift + WHEEL_SLOT_BITS;

@@ -10,21 +10,22 @@
  *     if due < sleeping_until:                  if again < until: lower sleeping_until to it
  *         CAS it down to due, interrupt         sleep until the lower of the two
  *
- * T2 while the driver sleeps until u, every armed node has due >= u, or an armer that has lowered sleeping_until, or is about to
- *    find that it must, interrupts.
- * (a) An armer that lowers first: of two store-then-load pairs with full fences between them at least one load sees the other's
- *    store. Either `again` sees this first, so u <= due; or the armer sees sleeping_until at least as new as `until`, so it lowers
- *    it and interrupts if due is less; or it finds it at or below due already, since another lowered it: that one interrupts.
- * (b) INT64_MIN (the driver is awake) makes the armer silent, rightly: what it read is older than `until`, therefore the driver's
- *    second look sees its first.
- * (c) An armer that leaves first as it is, at f <= due: if the driver's last look at this shard found f or something lower, u <= f.
- *    Else another armer lowered it to f after that look, and (a) holds for that one: u <= f, or it interrupts for f <= due.
- *    Either way the driver is up by then, and looks. So arms that are not the earliest of their shard need no fence and do not
- *    read the driver's line.
+ * T2 while the driver sleeps until u, every armed node has due >= u, or an armer interrupts: it has lowered
+ *    sleeping_until, or is about to.
+ * (a) An armer that lowers first. Of two store-then-load pairs with full fences between them at least one load sees the
+ *     other's store. Either `again` sees this first, so u <= due; or the armer sees sleeping_until at least as new as
+ *     `until`, so it lowers it and interrupts, or finds it at or below due, since another lowered it: that one does.
+ * (b) INT64_MIN (the driver is awake) makes the armer silent, rightly: what it read is older than `until`, therefore
+ *     the driver's second look sees its first.
+ * (c) An armer that leaves first as it is, at f <= due. If the driver's last look at this shard found f or something
+ *     lower, u <= f. Else another armer lowered it to f after that look, and (a) holds for that one: u <= f, or it
+ *     interrupts for f <= due. Either way the driver is up by then, and looks. So arms that are not the earliest of
+ *     their shard need no fence and do not read the driver's line.
  * The driver's own refining of first (raise it under the lock to what the wheel says) never passes a node: T1.
- * No wake-up is sent without need: an interrupt follows only a CAS that lowers sleeping_until, so at most one per value, and only
- * by a timer that is due before the driver would look. Later and equal ones are silent. A timer disarmed before its time has the
- * driver up once at its due, if it was the earliest: it sleeps in the kernel until then and is not told.
+ * No wake-up is sent without need: an interrupt follows only a CAS that lowers sleeping_until, so at most one per value,
+ * and only for a timer that is due before the driver would look. Later and equal ones are silent. A timer disarmed
+ * before its time has the driver up once at its due, if it was the earliest: it sleeps in the kernel until then and is
+ * not told.
  * TSAN sees no edge in the fences and needs none: nodes pass through the locks, the two words are atomic.
  */
 #include "timers/timers.h"
@@ -36,7 +37,6 @@
 #include "sched/mem.h"
 
 #define FOREVER UINT32_MAX          /* as owner: armed, but in no wheel */
-#define GAP 8                       /* pauses that the lock is left free: a waiter needs some 100 ns to see it */
 
 struct timers_shard {
     struct spin lock;
@@ -48,10 +48,24 @@ struct timers_shard {
 
 #ifdef MUTANT_TIMERS_FENCE          /* for the tests, which must notice */
 static inline void fence_t3(void) { }
-static inline int64_t look_again(struct timers *t) { (void)t; return INT64_MAX; }
 #else
 static inline void fence_t3(void) { fence_full(); }
+#endif
+#ifdef MUTANT_TIMERS_LOOK
+static inline int64_t look_again(struct timers *t) { (void)t; return INT64_MAX; }
+#else
 static inline int64_t look_again(struct timers *t) { return timers_next(t); }
+#endif
+
+/* Leave the lock free for a moment: a waiter needs some 100 ns to see it. */
+#ifdef WEFT_MODEL                   /* where cpu_relax says that only somebody else's store will help */
+static inline void gap(void) { }
+#else
+static inline void gap(void)
+{
+    for (int i = 0; i < 8; i++)
+        cpu_relax();
+}
 #endif
 
 static inline int64_t first_of(struct timers_shard *s) { return (int64_t)load_relaxed64(&s->first); }
@@ -138,20 +152,19 @@ static unsigned expire(struct timers_shard *s, int64_t now, void *out)
     unsigned fired = 0;
 
     for (;;) {
-        struct wheel_node *w = NULL;
+        struct timer_node *n;
+        unsigned work = TIMERS_BATCH;
         spin_lock(&s->lock);
-        for (unsigned i = 0; i < TIMERS_BATCH && (w = wheel_expire(&s->wheel, now)); i++) {
-            struct timer_node *n = (struct timer_node *)w;
+        while ((n = (struct timer_node *)wheel_expire(&s->wheel, now, &work))) {
             n->fire(n, out);
             fired++;
         }
-        if (!w)
+        if (work)
             set_first(s, wheel_next(&s->wheel));
         spin_unlock(&s->lock);
-        if (!w)
+        if (work)
             return fired;
-        for (unsigned i = 0; i < GAP; i++)
-            cpu_relax();
+        gap();
     }
 }
 

@@ -5,7 +5,8 @@
 #define SHIFT(level) (WHEEL_TICK_BITS + WHEEL_STEP_BITS * (level))
 
 _Static_assert(WHEEL_SLOT_BITS <= 6 && WHEEL_LEVELS <= 64, "sets of slots and of levels are one word");
-_Static_assert(SHIFT(WHEEL_LEVELS - 1) < 64 && SHIFT(WHEEL_LEVELS - 1) + WHEEL_SLOT_BITS >= 64, "the last level reaches all");
+_Static_assert(SHIFT(WHEEL_LEVELS - 1) < 64, "the last level is needed");
+_Static_assert(SHIFT(WHEEL_LEVELS - 1) + WHEEL_SLOT_BITS >= 64, "the last level reaches all");
 _Static_assert(sizeof(struct wheel_node) == 32, "a node is half a cache line");
 
 static inline struct wheel_node *node_of(struct wheel_link *l) { return (struct wheel_node *)l; }
@@ -20,8 +21,8 @@ void wheel_init(struct wheel *w, int64_t now)
         w->level[l].busy = 0;
 }
 
-/* The finest level that reaches key from base: of the levels whose ring is longer than the distance the finest, or, when base
- * stands so late in its slot that key is a full turn ahead, the next one. */
+/* The finest level that reaches key from base: of the levels whose ring is longer than the distance the finest, or,
+ * when base stands so late in its slot that key is a full turn ahead, the next one. */
 static inline unsigned level_for(int64_t base, int64_t key, unsigned *index)
 {
     uint64_t distance = (uint64_t)key - (uint64_t)base;
@@ -36,17 +37,17 @@ static inline unsigned level_for(int64_t base, int64_t key, unsigned *index)
     return level;
 }
 
-void wheel_add(struct wheel *w, struct wheel_node *n, int64_t due)
+/* Into a slot: at the end, or for a node that was added before all others there (it comes from a coarser level) in
+ * front. */
+static inline void link_in(struct wheel *w, struct wheel_node *n, unsigned level, unsigned index, bool front)
 {
-    unsigned index, level = level_for(w->base, due > w->base ? due : w->base, &index);
     struct wheel_slot *s = &w->slot[level * WHEEL_SLOTS + index];
     uint64_t b = bit(index);
 
-    n->due = due;
     n->slot = level * WHEEL_SLOTS + index;
+    if (!w->level[level].busy || n->due < w->bound[level])
+        w->bound[level] = n->due;
     if (!(w->level[level].busy & b)) {
-        if (!w->level[level].busy || due < w->bound[level])
-            w->bound[level] = due;
         w->live |= bit(level);
         w->level[level].busy |= b;
         w->level[level].mixed &= ~b;
@@ -54,28 +55,48 @@ void wheel_add(struct wheel *w, struct wheel_node *n, int64_t due)
         s->list.next = s->list.prev = &n->link;
         return;
     }
-    struct wheel_link *tail = s->list.prev;     /* what n comes after */
+    struct wheel_link *after = front ? &s->list : s->list.prev;
     if (w->level[level].mixed & b) {
-        if (due <= s->min) {
-            s->min = due;
+        if (n->due <= s->min) {
+            s->min = n->due;
             w->level[level].stale &= ~b;
         }
-    } else if (due < node_of(tail)->due) {
+    } else if (front ? n->due > node_of(s->list.next)->due : n->due < node_of(after)->due) {
         int64_t first = node_of(s->list.next)->due;
-        if (due < first) {          /* at the head it is still in order */
-            tail = &s->list;
+        if (n->due < first) {       /* at the head it is still in order */
+            after = &s->list;
         } else {
             s->min = first;
             w->level[level].mixed |= b;
             w->level[level].stale &= ~b;
         }
     }
-    if (due < w->bound[level])
-        w->bound[level] = due;
-    n->link.next = tail->next;
-    n->link.prev = tail;
-    tail->next->prev = &n->link;
-    tail->next = &n->link;
+    n->link.next = after->next;
+    n->link.prev = after;
+    after->next->prev = &n->link;
+    after->next = &n->link;
+}
+
+void wheel_add(struct wheel *w, struct wheel_node *n, int64_t due)
+{
+    unsigned index, level = level_for(w->base, due > w->base ? due : w->base, &index);
+
+    n->due = due;
+    link_in(w, n, level, index, false);
+}
+
+/* From level `from` down to the finest that reaches, but not past a slot that may hold a younger node of the same due
+ * (W4). */
+static inline void move_down(struct wheel *w, struct wheel_node *n, unsigned from)
+{
+    unsigned index, finest = level_for(w->base, n->due, &index), level = from - 1;
+
+    for (; level > finest; level--)
+        if (w->level[level].busy & bit((uint64_t)(n->due >> SHIFT(level)) & (WHEEL_SLOTS - 1)))
+            break;
+    if (level > finest)
+        index = (uint64_t)(n->due >> SHIFT(level)) & (WHEEL_SLOTS - 1);
+    link_in(w, n, level, index, true);
 }
 
 void wheel_remove(struct wheel *w, struct wheel_node *n)
@@ -119,9 +140,10 @@ static struct wheel_link *merge(struct wheel_link *a, struct wheel_link *b)
     }
 }
 
-/* Natural merge sort: ascending runs as they are found, merged like the carries of a binary counter. */
-static void sort(struct wheel_slot *s)
+/* Natural merge sort: ascending runs as they are found, merged like the carries of a binary counter. How many nodes. */
+static unsigned sort(struct wheel_slot *s)
 {
+    unsigned n = 0;
     struct wheel_link *runs[32] = { NULL }, *rest = s->list.next, *all = NULL;
     const unsigned last = sizeof(runs) / sizeof(runs[0]) - 1;
 
@@ -147,9 +169,11 @@ static void sort(struct wheel_slot *s)
         prev->next = l;
         l->prev = prev;
         prev = l;
+        n++;
     }
     prev->next = &s->list;
     s->list.prev = prev;
+    return n;
 }
 
 /* The level with the smallest bound, the coarsest of them (W4); the bound. */
@@ -206,31 +230,75 @@ static inline unsigned tighten(struct wheel *w, unsigned level)
     return index;
 }
 
-struct wheel_node *wheel_expire(struct wheel *w, int64_t now)
+/* Bring a mixed slot nearer to order: sort it if it is short or of level 0, else move WHEEL_PIECE of its nodes to
+ * finer levels: the last ones, in front of what is there, for they are older (W4). All of the slot must be within
+ * reach of the next finer level; so nothing can be added to it any more. How many nodes were touched. */
+static unsigned part(struct wheel *w, unsigned level, unsigned index)
 {
-    for (;;) {
+    struct wheel_slot *s = &w->slot[level * WHEEL_SLOTS + index];
+    struct wheel_link *stay = s->list.prev, *move = stay, *next;
+    unsigned n = 0;
+
+    if (level > 0)
+        for (; n < WHEEL_PIECE && stay != &s->list; n++)
+            stay = stay->prev;
+    if (level == 0 || stay == &s->list) {
+        w->level[level].mixed &= ~bit(index);
+        return sort(s);
+    }
+    stay->next = &s->list;
+    s->list.prev = stay;
+    w->level[level].stale |= bit(index);
+    for (; move != stay; move = next) {
+        next = move->prev;
+        move_down(w, node_of(move), level);
+    }
+    return n;
+}
+
+/* Nothing is due: part a slot whose time comes within a slot's time of the finer level, so that it finds less to do
+ * then. */
+static void prepare(struct wheel *w)
+{
+    for (uint64_t m = w->live & ~UINT64_C(1); m; m &= m - 1) {
+        unsigned level = (unsigned)__builtin_ctzll(m), index = first_slot(w, level);
+        uint64_t at = (uint64_t)(w->base >> SHIFT(level));
+        uint64_t left = ((at + 1) << SHIFT(level)) - (uint64_t)w->base;
+        if ((w->level[level].mixed & bit(index)) && (((index - at) & (WHEEL_SLOTS - 1)) == 0 ||
+            (((index - at) & (WHEEL_SLOTS - 1)) == 1 && left <= UINT64_C(1) << SHIFT(level - 1)))) {
+            part(w, level, index);
+            return;
+        }
+    }
+}
+
+struct wheel_node *wheel_expire(struct wheel *w, int64_t now, unsigned *work)
+{
+    while (*work) {
         unsigned level = 0;
         int64_t bound = pick(w, &level);
         int64_t to = bound < now ? bound : now;
         if (to > w->base)
             w->base = to;
-        if (bound > now || bound == INT64_MAX)
+        if (bound > now || bound == INT64_MAX) {
+            prepare(w);
             return NULL;
+        }
         unsigned index = tighten(w, level);
         if (w->bound[level] > bound)
             continue;
-        struct wheel_slot *s = &w->slot[level * WHEEL_SLOTS + index];
-        if (w->level[level].mixed & bit(index)) {
-            sort(s);
-            w->level[level].mixed &= ~bit(index);
-        }
-        struct wheel_link *head = s->list.next;
-        if (node_of(head)->due > bound)         /* min was stale; the next turn sees it */
+        if (w->level[level].mixed & bit(index)) {       /* base stands in this slot now */
+            unsigned n = part(w, level, index);
+            *work -= n < *work ? n : *work;
             continue;
+        }
+        struct wheel_link *head = w->slot[level * WHEEL_SLOTS + index].list.next, *next = head->next;
         wheel_remove(w, node_of(head));
-        __builtin_prefetch(s->list.next->next); /* the one after the next, while the caller is busy with this one */
+        __builtin_prefetch(next->next); /* the one after the next, while the caller is busy with this one */
+        --*work;
         return node_of(head);
     }
+    return NULL;
 }
 
 int64_t wheel_next(struct wheel *w)

@@ -70,7 +70,7 @@ int main(void)
 {
     struct stack s, many[FIBERS];
     CHECK(stack_get(NULL, 65536, &s) == 0);
-    stack_prepare(&s);
+    stack_prepare(NULL, &s);
 
     context_init(&side, s.top, entry_frame, &turns);
     context_switch(&home, &side);
@@ -86,7 +86,7 @@ int main(void)
     turns = 0;
     for (uintptr_t i = 0; i < FIBERS; i++) {
         CHECK(stack_get(NULL, 16384, &many[i]) == 0);
-        stack_prepare(&many[i]);
+        stack_prepare(NULL, &many[i]);
         context_init(&ring[i], many[i].top, runner, (void *)i);
     }
     for (int i = 0; i < 1000; i++)

@@ -2,7 +2,7 @@
 /*
  * registers - a switch with every callee-saved register full of a pattern
  *
- * registers_held(from, to, pattern) puts pattern + i into each register that a callee must keep, calls context_switch(from, to),
+ * registers_held(from, to, pattern) puts pattern + i into each register that a callee must keep, calls context_switch_(from, to),
  * and when it returns counts the registers that are not as they were. It keeps the ABI towards its own caller.
  * On x86-64 rbp is one of them, so no unwinder should look while it runs.
  * rounding_get and rounding_set are <fenv.h> without libm.
@@ -25,7 +25,7 @@ __asm__(".text\n"
         "push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n push %rdx\n"
         "lea 1(%rdx), %rbp\n lea 2(%rdx), %rbx\n lea 3(%rdx), %r12\n"
         "lea 4(%rdx), %r13\n lea 5(%rdx), %r14\n lea 6(%rdx), %r15\n"
-        "call context_switch\n"
+        "call context_switch_\n"
         "pop %rdx\n"
         "xor %eax, %eax\n"
         ".macro held reg, i\n lea \\i(%rdx), %rcx\n cmp %rcx, \\reg\n setne %cl\n movzbl %cl, %ecx\n add %rcx, %rax\n .endm\n"
@@ -68,7 +68,7 @@ __asm__(".text\n"
         ".macro filld reg, i\n add x9, x2, #\\i\n fmov \\reg, x9\n .endm\n"
         "filld d8, 11\n filld d9, 12\n filld d10, 13\n filld d11, 14\n filld d12, 15\n filld d13, 16\n filld d14, 17\n"
         "filld d15, 18\n"
-        "bl context_switch\n"
+        "bl context_switch_\n"
         "ldr x2, [sp, #160]\n mov x0, #0\n"
         ".macro held reg, i\n add x9, x2, #\\i\n cmp \\reg, x9\n cinc x0, x0, ne\n .endm\n"
         "held x19, 1\n held x20, 2\n held x21, 3\n held x22, 4\n held x23, 5\n held x24, 6\n held x25, 7\n held x26, 8\n"

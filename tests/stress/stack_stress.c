@@ -50,7 +50,7 @@ static void take(struct thread *t, size_t i)
     struct stack_cache *c = next_random(&t->random) % 4 ? &t->cache : NULL;
     t->errors += stack_get(c, (size_t)STACK_MIN << next_random(&t->random) % 3, &t->held[i]) != 0;
     if (next_random(&t->random) % 8)
-        stack_prepare(&t->held[i]);
+        stack_prepare(NULL, &t->held[i]);
     else
         return;                                 /* an unstarted fiber: nothing may be written */
     t->errors += *(uint64_t *)t->held[i].base != 0;
