@@ -15,10 +15,10 @@ DIR      ?= /usr/include## the folder that `make run` indexes
 BENCH    ?=## the benchmarks to run; all if empty
 V        ?=## 1: show whole command lines
 
-# gcc guesses more than it knows when a sanitizer is in the way; clang does not know the name.
+# gcc guesses more than it knows with a sanitizer or -Og in the way; clang does not know the name.
 unsure        := -Wno-unknown-warning-option -Wno-maybe-uninitialized
 flags_release := -O2 -g
-flags_debug   := -Og -g3 -DWEFT_DEBUG
+flags_debug   := -Og -g3 -DWEFT_DEBUG $(unsure)
 flags_asan    := -O1 -g -fsanitize=address $(unsure)
 flags_ubsan   := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all $(unsure)
 flags_tsan    := -O1 -g -fsanitize=thread -DWEFT_TSAN $(unsure)

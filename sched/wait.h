@@ -14,6 +14,8 @@
  * Ordering   C1 wait_open; load cancel  <-- Dekker -->  store cancel; wait_claim: both sides sequentially consistent, so either
  *            the fiber sees that it is cancelled or the canceller finds the wait open.
  *            C2 wait_claim release -> wait_close acquire: the reason.
+ *            C3 wait_open release -> wait_claim acquire: the state word is RUNNING. Who comes through an object's lock is ordered
+ *            by that; a canceller is not, and its token must not be overwritten by the RUNNING of the last dispatch.
  * Rejected   a claim record per wait on the waiter's stack: the canceller, who has only an id, could not touch it safely;
  *            a sequence number in the word: a claim that hits a later wait of the same fiber is no error, it is cancelled there too.
  */
@@ -45,7 +47,7 @@ struct wait_node {
 /* Begin a wait: NONE -> open. */
 static inline void wait_open(struct fiber *self)
 {
-    store_relaxed32(&self->wait, self->shield ? WAIT_OPEN_SHIELDED : WAIT_OPEN);
+    store_release32(&self->wait, self->shield ? WAIT_OPEN_SHIELDED : WAIT_OPEN);        /* C3: pairs with wait_claim */
     fence_full();                               /* C1: pairs with the canceller */
 }
 
@@ -54,7 +56,7 @@ static inline bool wait_claim(struct fiber *f, enum wait_state reason)
 {
     uint32_t seen = load_relaxed32(&f->wait);
     while (seen == WAIT_OPEN || (seen == WAIT_OPEN_SHIELDED && reason != WAIT_CANCEL))
-        if (cas_acqrel32(&f->wait, &seen, reason))              /* C2: pairs with wait_close */
+        if (cas_acqrel32(&f->wait, &seen, reason))              /* C2, C3: pairs with wait_close, wait_open */
             return true;
     return false;
 }

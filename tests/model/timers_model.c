@@ -6,7 +6,7 @@
  * missed is a deadlock. One far timer keeps the wheels from being empty.
  *
  * Build      cc -std=gnu11 -O2 -g -DWEFT_MODEL -DWEFT_TINY -I. -Itests tests/model/timers_model.c
- *            tests/model/{explorer,search,memo,views}.c tests/model/memory.c timers/timers.c timers/wheel.c sched/lock.c
+ *            tests/model/{explorer,search,memo,views,lock,memory}.c timers/timers.c timers/wheel.c
  *            -o timers_model
  * Mutants    the same with -DMUTANT_TIMERS_FENCE, -DMUTANT_TIMERS_LOOK, run with --mutant.
  */
