@@ -97,7 +97,7 @@ struct thread {
 
 /* Never keep the answer over anything that may switch: the fiber may go on in another thread. The compiler cannot either: it
  * does not know what the asm computes, nor that it would compute the same again. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(WEFT_MODEL)
 extern __thread struct thread thread_self_ __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 static inline struct thread *thread_self(void)
