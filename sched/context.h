@@ -70,7 +70,7 @@ static inline __attribute__((always_inline)) void context_switch(struct context 
         "1:\tendbr64\n\t"
         "leaq 128(%%rsp), %%rsp"
         : "+D"(from), "+S"(to)
-        :
+        : "r"(__builtin_frame_address(0))       /* a frame pointer even in a leaf: unwinders must not count from rsp here */
         : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
           "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", CONTEXT_VECTORS "memory", "cc");
 }

@@ -104,11 +104,35 @@ struct fiber {
  * fiber, or the exchange finds PARKED and the waker queues it. There is no third outcome, hence no lost and no double wake-up.
  */
 
+/* The lines that tests/model/park_model.c must see broken. */
+#ifdef MUTANT_FIBER_PARKED_STORE
+#define parked_cas(state, seen, x) ((void)(seen), store_release32(state, x), true)
+#elif defined(MUTANT_FIBER_PARKED_ACQUIRE)
+#define parked_cas cas_acquire32
+#else
+#define parked_cas cas_acqrel32
+#endif
+#ifdef MUTANT_FIBER_NOTIFY_SPLIT
+static inline uint32_t notify_xchg(atom32 *state, uint32_t x)
+{
+    uint32_t seen = load_acquire32(state);
+    store_release32(state, x);
+    return seen;
+}
+#else
+#define notify_xchg xchg_acqrel32
+#endif
+#ifdef MUTANT_FIBER_TOKEN_RELAXED
+#define token_load load_relaxed32
+#else
+#define token_load load_acquire32
+#endif
+
 /* RUNNING -> PARKED, by its worker after the switch. False: the token came first, the fiber is RUNNING and must be resumed. */
 FIBER_VERDICT static inline bool fiber_to_parked(struct fiber *f)
 {
     uint32_t seen = FIBER_RUNNING;
-    if (cas_acqrel32(&f->state, &seen, FIBER_PARKED))           /* F1, F2: pairs with fiber_notify */
+    if (parked_cas(&f->state, &seen, FIBER_PARKED))           /* F1, F2: pairs with fiber_notify */
         return true;
     store_relaxed32(&f->state, FIBER_RUNNING);
     return false;
@@ -117,7 +141,7 @@ FIBER_VERDICT static inline bool fiber_to_parked(struct fiber *f)
 /* Give the token. True: it was PARKED and is READY now, the caller owns it and must queue it. False: it will find the token. */
 FIBER_VERDICT static inline bool fiber_notify(struct fiber *f)
 {
-    if (xchg_acqrel32(&f->state, FIBER_NOTIFIED) != FIBER_PARKED)       /* F1, F2: pairs with fiber_to_parked */
+    if (notify_xchg(&f->state, FIBER_NOTIFIED) != FIBER_PARKED)       /* F1, F2: pairs with fiber_to_parked */
         return false;
     store_relaxed32(&f->state, FIBER_READY);
     return true;
@@ -126,7 +150,7 @@ FIBER_VERDICT static inline bool fiber_notify(struct fiber *f)
 /* By the running fiber: take a token that came before the switch. True: it was there, no need to switch. */
 FIBER_VERDICT static inline bool fiber_take_token(struct fiber *f)
 {
-    if (load_acquire32(&f->state) != FIBER_NOTIFIED)            /* F2: pairs with fiber_notify */
+    if (token_load(&f->state) != FIBER_NOTIFIED)            /* F2: pairs with fiber_notify */
         return false;
     store_relaxed32(&f->state, FIBER_RUNNING);
     return true;

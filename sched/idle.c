@@ -16,13 +16,18 @@
 #else
 #define parker_fence() fence_full()
 #endif
+#ifdef MUTANT_IDLE_FOUND_FENCE
+#define found_fence()
+#else
+#define found_fence() fence_full()
+#endif
 #ifdef MUTANT_IDLE_RECHECK
-#define last_look(look, arg) false
+#define last_look(look, arg) ((void)(look), (void)(arg), false)
 #else
 #define last_look(look, arg) look(arg)
 #endif
 #ifdef MUTANT_IDLE_LAST_SEARCHER
-#define was_last(counts) false
+#define was_last(counts) ((void)(counts), false)
 #else
 #define was_last(counts) ((counts) >> 32 == 1)
 #endif
@@ -131,7 +136,7 @@ bool idle_search(struct idle *i)
 bool idle_found(struct idle *i)
 {
     uint64_t counts = add_seqcst64(&i->counts, -SEARCHING);
-    parker_fence();                             /* I2: pairs with idle_wake_one */
+    found_fence();                              /* I2: pairs with idle_wake_one */
     return was_last(counts);
 }
 

@@ -178,7 +178,7 @@ Test(timers, race, .timeout = 120)
 {
     struct race *r = aligned_alloc(64, (sizeof(*r) + 63) / 64 * 64);
 
-    race_run(r, race_seed(), 3, 150000);
+    race_run(r, race_seed(), 3, 80000);
     cr_assert_gt(load_relaxed64(&r->fired), 1000);
     cr_assert_gt(load_relaxed64(&r->prevented), 1000);
     free(r);
@@ -186,5 +186,5 @@ Test(timers, race, .timeout = 120)
 
 Test(timers, no_wake_is_lost, .timeout = 120)
 {
-    cr_assert_eq(wake_run(race_seed(), 300000), 300000);
+    cr_assert_eq(wake_run(race_seed(), 100000), 100000);
 }

@@ -301,6 +301,17 @@ uint64_t views_rmw(void *addr, unsigned size, enum model_order order, enum model
     return old;
 }
 
+/* Of a lock's word every change reads the newest store, so an acquisition that succeeds does. */
+uint32_t views_lock(atom32 *word, uint32_t bit)
+{
+    unsigned wi = word_find(word, raw_read(word, sizeof *word));
+    uint32_t old = (uint32_t)get(wi, words[wi].n - 1, MODEL_ACQUIRE);
+    put(wi, words[wi].n, MODEL_ACQUIRE, old | bit, &store_at(&words[wi], words[wi].n - 1)->seen);
+    raw_write(word, sizeof *word, old | bit);
+    model_trace("lock           %s: %#x", name_of(wi), old);
+    return old;
+}
+
 bool model_cas(void *addr, unsigned size, enum model_order order, uint64_t *expected, uint64_t x)
 {
     model_step();

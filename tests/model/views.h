@@ -39,6 +39,7 @@
 uint64_t views_load(const void *addr, unsigned size, enum model_order order);
 uint64_t views_rmw(void *addr, unsigned size, enum model_order order, enum model_rmw op, uint64_t x);
 void views_fence(void);
+uint32_t views_lock(atom32 *word, uint32_t bit);        /* the bit is clear in the newest store: set it, acquire */
 
 void views_reset(void);
 void views_fork(unsigned threads);      /* the threads see all that setup did */

@@ -47,7 +47,7 @@ static int number(const char *s, int64_t *n)    /* 0..50 */
 
 int main(int argc, char **argv)
 {
-    struct job job = {.n = 36, .cutoff = 18};
+    struct job job = {.n = 40, .cutoff = 20};
     if (argc > 3 || (argc > 1 && !number(argv[1], &job.n)) || (argc > 2 && !number(argv[2], &job.cutoff)))
         return fprintf(stderr, "usage: fib [N [CUTOFF]], both 0 to 50; no fibers for numbers up to CUTOFF\n"), 2;
     int64_t error = weft_run(compare, &job, NULL);

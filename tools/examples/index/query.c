@@ -34,13 +34,17 @@ static uint64_t draw(uint64_t *seed)            /* splitmix64, but for its finis
     return mix(*seed ^ *seed >> 30, UINT64_C(0xbf58476d1ce4e5b9));
 }
 
+/* A word that fits in a request, or NULL. */
 static const struct word *draw_word(const struct index *x, uint64_t *seed)
 {
     const struct part *p = &x->parts[draw(seed) % PARTS];
-    size_t at = draw(seed) & p->mask;
-    while (p->used && !p->slots[at].word)
-        at = (at + 1) & p->mask;
-    return p->used ? p->slots[at].word : NULL;
+    size_t from = draw(seed) & p->mask;
+    for (size_t i = 0; p->used && i <= p->mask; i++) {
+        const struct word *w = p->slots[(from + i) & p->mask].word;
+        if (w && w->len < 1000)
+            return w;
+    }
+    return NULL;
 }
 
 /* Read one answer into `in`, ended by a NUL: where its body starts, or a negative errno. */

@@ -218,6 +218,7 @@ static struct request parse(char *head, size_t n)
         if (!field(line, &hosts, &r.keep))
             return bad;
     r.head = !strcmp(method, "HEAD");
+    r.target[strcspn(r.target, "?")] = 0;
     if (hosts > 1 || (!hosts && !old) || *r.target != '/' || !percent_decode(r.target))
         return bad;
     if (!r.head && strcmp(method, "GET"))

@@ -15,6 +15,10 @@
 
 #include <weft.h>
 
+/* jemalloc 5.3 crashes in a thread for which it can make no arena (under ulimit -v): all share the one of the start. */
+extern const char *malloc_conf;
+const char *malloc_conf __attribute__((visibility("default"))) = "narenas:1";
+
 static struct weft_mutex lock;                  /* of drawn, and of the order on stderr */
 static bool drawn;
 

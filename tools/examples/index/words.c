@@ -88,7 +88,7 @@ static void grow(struct part *p)
     struct part old = *p;
     p->mask = old.slots ? old.mask * 2 + 1 : 63;
     p->slots = need(malloc((p->mask + 1) * sizeof(*p->slots)));
-    memset(p->slots, 0, (p->mask + 1) * sizeof(*p->slots));     /* calloc's pages would be read first: two faults each */
+    memset(p->slots, 0, (p->mask + 1) * sizeof(*p->slots));     /* calloc's pages would be read first: 2 faults each */
     for (size_t i = 0; old.slots && i <= old.mask; i++) {
         size_t at = old.slots[i].hash & p->mask;
         if (!old.slots[i].word)
