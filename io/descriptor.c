@@ -55,8 +55,7 @@ int weft_close(int fd)
     int r;
     if (!c)
         return sys_close(fd);
-    if (!fdcell_close(c, &waiters, &watched))
-        return -EBADF;
+    fdcell_close(c, &waiters, &watched);
     if (watched)
         reactor_forget(fd);
     r = sys_close(fd);

@@ -201,16 +201,20 @@ struct wait_node *fdcell_pass(struct fdcell *c, unsigned ways)
 
 /* ---- close --------------------------------------------------------------------------------------------------------------- */
 
-bool fdcell_close(struct fdcell *c, struct wait_node **waiters, bool *watched)
+void fdcell_close(struct fdcell *c, struct wait_node **waiters, bool *watched)
 {
     uint64_t use = load_relaxed64(&c->use);
     struct wait_node **end = waiters;
     unsigned tries = 0;
     uint32_t state;
-    do
-        if (use & CLOSING)
-            return false;
-    while (!cas_acqrel64(&c->use, &use, use | CLOSING));        /* R3: pairs with fdcell_same */
+    for (;;) {
+        if (use & CLOSING) {
+            lock_wait(&tries);                  /* the number may be free again already, and ours */
+            use = load_relaxed64(&c->use);
+        } else if (cas_acqrel64(&c->use, &use, use | CLOSING)) {        /* R3: pairs with fdcell_same */
+            break;
+        }
+    }
     state = word_lock(&c->word);
     *watched = state & WATCHED;
     *waiters = NULL;
@@ -221,7 +225,6 @@ bool fdcell_close(struct fdcell *c, struct wait_node **waiters, bool *watched)
     while (load_acquire64(&c->use) & VISITS)                    /* R5: pairs with fdcell_leave */
         lock_wait(&tries);
     store_relaxed32(&c->kind, FDCELL_UNKNOWN);
-    return true;
 }
 
 void fdcell_closed(struct fdcell *c)

@@ -19,8 +19,9 @@
  *                                                            close(2)
  *                                                            use = next generation, 0, not CLOSING
  *
- *            Both change one word, so one is first: either close waits for the visit, or enter sees CLOSING. A call that is inside
- *            for the first time then waits for the end of close(2), as it cannot tell which file it means; others are told -EBADF.
+ *            Both change one word, so one is first: either close waits for the visit, or enter sees CLOSING. A call that comes
+ *            for the first time then waits for the end of close(2), as it cannot tell which file it means, and so does a second
+ *            close; others are told -EBADF.
  *
  * Waiting    R1 A waiter reads its direction's count of edges at enter, before the system call that answers EAGAIN, and queues up
  *            under the lock only if the count is still the same; whoever brings an edge counts it under the lock and then serves
@@ -105,8 +106,8 @@ struct wait_node *fdcell_edge(struct fdcell *c, unsigned ways, bool all);       
 struct wait_node *fdcell_pass(struct fdcell *c, unsigned ways);                 /* R2 */
 
 /* The number is going to be closed: the waiters; *watched: it was registered with epoll somewhere. When it returns nobody is
- * inside, nor comes in before fdcell_closed(). False: another close is under way. */
-bool fdcell_close(struct fdcell *c, struct wait_node **waiters, bool *watched);
+ * inside, nor comes in before fdcell_closed(). */
+void fdcell_close(struct fdcell *c, struct wait_node **waiters, bool *watched);
 void fdcell_closed(struct fdcell *c);
 
 #endif

@@ -61,6 +61,7 @@ struct worker {
     /* written by the thread that drives it */
     struct sched *sched;                        /* I */
     uint32_t index;                             /* I */
+    bool alone;                                 /* I no other worker: nobody steals, nobody else to wake */
     uint32_t streak;                            /* O dispatches in a row through next */
     uint32_t fresh_taken, turn;                 /* O */
     uint64_t random;                            /* O */
@@ -95,9 +96,20 @@ struct thread {
     enum after after;
 };
 
-/* Never keep the answer over anything that may switch: the fiber may go on in another thread. Not inlined, so that the
- * compiler cannot either. */
+/* Never keep the answer over anything that may switch: the fiber may go on in another thread. The compiler cannot either: it
+ * does not know what the asm computes, nor that it would compute the same again. */
+#if defined(__x86_64__) && !defined(WEFT_MODEL)
+extern __thread struct thread thread_self_ __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+static inline struct thread *thread_self(void)
+{
+    struct thread *t;
+    __asm__ volatile("movq thread_self_@gottpoff(%%rip), %0\n\taddq %%fs:0, %0" : "=r"(t) : : "cc");
+    return t;
+}
+#else
 struct thread *thread_self(void);
+#endif
 
 /* The running fiber: switch to the loop. Returns when it is dispatched again; not at all after AFTER_END. */
 void worker_leave(enum after wish);
@@ -106,7 +118,11 @@ void worker_leave(enum after wish);
 void worker_run(struct thread *t);
 
 /* Is there anything that could run instead of the running fiber? By the thread that drives w. */
-bool worker_has_other(const struct worker *w);
+static inline bool worker_has_other(const struct worker *w)
+{
+    return !deque_empty(&w->ready) || w->mine.head || !deque_empty(&w->fresh) || load_relaxedptr(&w->next) ||
+           injector_length(&w->inbox) || injector_length(&w->sched->injector);
+}
 
 /* A READY fiber that the caller owns goes to where it will run: the caller's worker, its pinned one, or the injector. */
 void worker_queue(struct fiber *f);

@@ -7,8 +7,6 @@
 #include "sched/mem.h"
 #include "tests/fibers.h"
 
-TestSuite(fdcell, .timeout = 60);
-
 #define N 8
 
 static struct fiber fiber[N];                   /* only their wait words are used */
@@ -185,7 +183,7 @@ Test(fdcell, close_tells_all)
     struct fdcell_visit v = { 0 };
     struct wait_node thread = { .value = (void *)(intptr_t)5 }, *waiters;
     bool watched;
-    TRUE(fdcell_close(c, &waiters, &watched));
+    fdcell_close(c, &waiters, &watched);
     TRUE(!waiters && !watched);
     fdcell_closed(c);
     OK(queue(c, 0, FDCELL_READ, NULL, false));
@@ -197,11 +195,11 @@ Test(fdcell, close_tells_all)
     ARE(fdcell_edge(c, FDCELL_READ | FDCELL_WRITE, false), 0, 0, 1);     /* a thread is not woken by edges */
     OK(queue(c, 0, FDCELL_READ, NULL, false));
     OK(queue(c, 1, FDCELL_WRITE, NULL, false));
-    TRUE(fdcell_close(c, &waiters, &watched));
+    fdcell_close(c, &waiters, &watched);
     TRUE(watched);
     ARE(waiters, -EBADF, 2, 0, 1, 3);
     fdcell_closed(c);
-    TRUE(fdcell_close(c, &waiters, &watched));
+    fdcell_close(c, &waiters, &watched);
     TRUE(!waiters && !watched);
     fdcell_closed(c);
 }
@@ -215,8 +213,7 @@ Test(fdcell, a_late_call_does_not_meet_the_next_file)
     OK(fdcell_enter(c, &before));
     fdcell_leave(c);
     TRUE(fdcell_same(c, &before));
-    TRUE(fdcell_close(c, &waiters, &watched));
-    TRUE(!fdcell_close(c, &waiters, &watched));                 /* one at a time */
+    fdcell_close(c, &waiters, &watched);
     EQ(fdcell_enter(c, &before), -EBADF);
     EQ(fdcell_queue(c, &before, &fiber[0], node[0], FDCELL_READ, NULL, false), -EBADF);
     EQ(fdcell_queue_thread(c, &before, &fiber[0], &thread), -EBADF);
@@ -259,6 +256,33 @@ static void *visits(void *arg)
     return NULL;
 }
 
+static struct { struct fdcell *c; atomic_int open; } twice;
+
+static void *closes(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 20000; i++) {
+        struct wait_node *waiters;
+        bool watched;
+        fdcell_close(twice.c, &waiters, &watched);
+        EQ(atomic_fetch_add(&twice.open, 1), 0);
+        atomic_fetch_sub(&twice.open, 1);
+        fdcell_closed(twice.c);
+    }
+    return NULL;
+}
+
+Test(fdcell, closes_wait_for_each_other)
+{
+    pthread_t t[3];
+    twice.c = cell();
+    for (int i = 0; i < 3; i++)
+        thread_start(&t[i], closes, NULL);
+    for (int i = 0; i < 3; i++)
+        thread_join(t[i]);
+    EQ(load_relaxed64(&twice.c->use) >> 32, 60000);
+}
+
 Test(fdcell, numbers_are_used_again)
 {
     pthread_t t[3];
@@ -269,7 +293,7 @@ Test(fdcell, numbers_are_used_again)
     for (int i = 0; i < 30000; i++) {
         struct wait_node *waiters;
         bool watched;
-        TRUE(fdcell_close(reuse.c, &waiters, &watched));
+        fdcell_close(reuse.c, &waiters, &watched);
         atomic_fetch_add(&reuse.file, 1);
         if (i % 64 == 0)
             sched_yield();

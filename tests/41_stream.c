@@ -13,8 +13,6 @@
 #include <sys/wait.h>
 #include <termios.h>
 
-TestSuite(stream, .timeout = 120);
-
 static atomic_int in;
 
 /* ---- bytes --------------------------------------------------------------------------------------------------------------- */

@@ -8,8 +8,6 @@
 
 #include <sys/stat.h>
 
-TestSuite(net, .timeout = 120);
-
 static struct sockaddr_in at;
 static int lfd;
 static atomic_int in, ended, ticks, stop;
