@@ -156,6 +156,26 @@ static inline void *deque_take(struct deque *d)
     return NULL;
 }
 
+/* The same for an owner that shares its deque with no thief: a runtime of one worker. */
+static inline void *deque_pop_alone(struct deque *d)
+{
+    uint64_t b = load_relaxed64(&d->bottom);
+    if (load_relaxed64(&d->top) == b)
+        return NULL;
+    store_release64(&d->bottom, b - 1);
+    return load_relaxedptr(deque_slot(load_relaxedptr(&d->ring), b - 1));
+}
+
+static inline void *deque_take_alone(struct deque *d)
+{
+    uint64_t t = load_relaxed64(&d->top);
+    if (t == load_relaxed64(&d->bottom))
+        return NULL;
+    d->top_seen = t + 1;
+    store_release64(&d->top, t + 1);
+    return load_relaxedptr(deque_slot(load_relaxedptr(&d->ring), t));
+}
+
 /*
  * Any thread. After a fence_full of the caller that comes later than the pusher's, an item that was pushed and that
  * nobody has taken is never overlooked: from its push to its removal top <= its index < bottom. The other way round the

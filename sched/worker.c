@@ -19,8 +19,11 @@ __attribute__((noinline)) struct thread *thread_self(void)
 
 /* ---- queues -------------------------------------------------------------------------------------------------------------- */
 
+/* By w itself, or by a thread that drives none of s's workers. */
 static void wake_one(struct sched *s, struct worker *w)
 {
+    if (w && w->alone)
+        return;                                 /* it is awake, and there is no other */
     if (idle_wake_one(&s->idle) && w)
         count_up64(&w->wakes, 1);
 }
@@ -67,7 +70,7 @@ void worker_queue(struct fiber *f)
         if (before) {
             push(w, &w->ready, before);
             wake_one(s, w);
-        } else {
+        } else if (!w->alone) {
             fence_full();                       /* M2: pairs with the monitor (runtime/monitor.h) */
             if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched))
                 s->hooks->watch(s);
@@ -147,9 +150,14 @@ static struct fiber *from_mine(struct worker *w)
     return chain_pop(&w->mine);
 }
 
+static struct fiber *oldest(struct worker *w, struct deque *d) { return w->alone ? deque_take_alone(d) : deque_take(d); }
+static struct fiber *newest(struct worker *w, struct deque *d) { return w->alone ? deque_pop_alone(d) : deque_pop(d); }
+
 static struct fiber *from_fresh(struct worker *w)
 {
-    return ++w->fresh_taken % FRESH_OLDEST_INTERVAL ? deque_pop(&w->fresh) : deque_take(&w->fresh);
+    if (deque_empty(&w->fresh))
+        return NULL;
+    return ++w->fresh_taken % FRESH_OLDEST_INTERVAL ? newest(w, &w->fresh) : oldest(w, &w->fresh);
 }
 
 static struct fiber *pick(struct worker *w)
@@ -158,15 +166,25 @@ static struct fiber *pick(struct worker *w)
     if (f)
         return f;
     w->streak = 0;
-    w->turn++;
-    for (uint32_t i = 0; i < 4 && !f; i++)
-        switch ((w->turn + i) % 4) {
-        case 0: f = from_mine(w); break;
-        case 1: f = deque_take(&w->ready); break;
-        case 2: f = from_fresh(w); break;
-        case 3: f = from_injector(w); break;
+    for (uint32_t turn = w->turn++ % 4;; turn = 0) {
+        switch (turn) {                         /* each queue falls through to the one behind it */
+        case 0:
+            if ((f = from_mine(w)) != NULL)
+                return f;
+            /* fall through */
+        case 1:
+            if ((f = oldest(w, &w->ready)) != NULL)
+                return f;
+            /* fall through */
+        case 2:
+            if ((f = from_fresh(w)) != NULL)
+                return f;
+            /* fall through */
+        default:
+            if ((f = from_injector(w)) != NULL || turn == 0)
+                return f;
         }
-    return f;
+    }
 }
 
 /* ---- finding: the local queues are empty --------------------------------------------------------------------------------- */
@@ -370,6 +388,7 @@ bool worker_init(struct worker *w, struct sched *s, uint32_t index)
 {
     w->sched = s;
     w->index = index;
+    w->alone = s->count == 1;
     w->random = index * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)clock_now();
     w->mine.sched = s;
     store_relaxed64(&w->since, (uint64_t)clock_now());

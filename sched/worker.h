@@ -61,6 +61,7 @@ struct worker {
     /* written by the thread that drives it */
     struct sched *sched;                        /* I */
     uint32_t index;                             /* I */
+    bool alone;                                 /* I no other worker: nobody steals, nobody else to wake */
     uint32_t streak;                            /* O dispatches in a row through next */
     uint32_t fresh_taken, turn;                 /* O */
     uint64_t random;                            /* O */
