@@ -188,11 +188,16 @@ symbols: $(shared_l)## libweft.so exports what weft.h declares, and nothing else
 
 inc     := $(DESTDIR)$(PREFIX)/include
 lib     := $(DESTDIR)$(LIBDIR)
+man     := $(DESTDIR)$(PREFIX)/share/man
+pages3  := $(wildcard runtime/man/*.3)
+pages7  := $(wildcard runtime/man/*.7)
 shared  := $(if $(filter no,$(SHARED)),,$(shared_l))
-install: $(static_l) $(shared)## weft.h, libweft and weft.pc of this flavour, under PREFIX
-	install -d $(inc)/weft $(lib)/pkgconfig
+install: $(static_l) $(shared)## headers, libweft, weft.pc and manual of this flavour, under PREFIX
+	install -d $(inc)/weft $(lib)/pkgconfig $(man)/man3 $(man)/man7
 	install -m 644 runtime/weft.h $(inc)/
 	install -m 644 $(headers) $(inc)/weft/
+	install -m 644 $(pages3) $(man)/man3/
+	install -m 644 $(pages7) $(man)/man7/
 	install -m 644 $(static_l) $(lib)/libweft.a
 	$(if $(shared),install -m 755 $(shared_l) $(lib)/ && ln -sf $(notdir $(shared_l)) $(lib)/$(soname) && \
 	    ln -sf $(soname) $(lib)/libweft.so)
@@ -202,6 +207,7 @@ install: $(static_l) $(shared)## weft.h, libweft and weft.pc of this flavour, un
 uninstall:## remove exactly what install put there
 	rm -f $(inc)/weft.h $(addprefix $(inc)/weft/,$(notdir $(headers))) $(lib)/pkgconfig/weft.pc \
 	    $(lib)/libweft.a $(lib)/libweft.so $(lib)/$(soname) $(lib)/libweft.so.$(version)
+	rm -f $(addprefix $(man)/man3/,$(notdir $(pages3))) $(addprefix $(man)/man7/,$(notdir $(pages7)))
 	@rmdir $(inc)/weft 2>/dev/null || true
 
 clean:## remove build/

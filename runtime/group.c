@@ -1,103 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* group - see group.h */
-#include "runtime/group.h"
-
+/* group - the calls: fibers that are waited for together, and cannot outlive their scope; see members.h */
 #include <errno.h>
-#include <limits.h>
 
+#include "runtime/members.h"
 #include "runtime/spawn.h"
 #include "timers/waiting.h"
-
-/* All under the word's lock, or by the one who set the group up. */
-struct wakes {
-    struct wait_node *waiters;                  /* the group became empty */
-    struct wait_node *spawner;                  /* a place became free */
-};
-
-static struct fiber *members(const struct weft_group *g) { return g->members_.head; }
-
-static struct chain chain_of_caller(void)
-{
-    struct fiber *self = thread_self()->fiber;
-    struct chain c = { NULL, NULL, 0, self ? self->sched : NULL };
-    return c;
-}
-
-/* Leave the lock: WORD_WAITERS says whether anybody queues, in either queue. */
-static void unlock(struct weft_group *g)
-{
-    word_unlock(waiting_word(&g->word_), g->waiters_.head || g->spawners_.head ? WORD_WAITERS : 0);
-}
-
-static struct wakes leave(struct weft_group *g)
-{
-    struct wakes w = { NULL, NULL };
-    if (--g->count_ == 0)
-        w.waiters = waiting_pop_all(waiting_queue(&g->waiters_), g->first_);
-    if ((w.spawner = wait_pop(waiting_queue(&g->spawners_))) != NULL) {
-        g->count_++;                            /* the place is handed over, nobody can slip in between */
-        w.spawner->result = 0;
-    }
-    return w;
-}
-
-static void wake(struct wakes w)
-{
-    waiting_ready_all(w.waiters);
-    if (w.spawner)
-        ready(w.spawner->fiber);
-}
-
-static void cancel_all(struct weft_group *g, struct chain *c)
-{
-    g->cancelled_ = 1;
-    for (struct fiber *f = members(g); f; f = f->group_next) {
-        uint64_t handle = handle_lock(f);
-        spawn_cancel_locked(f, c);
-        handle_unlock(f, handle);
-    }
-}
-
-void group_add(struct weft_group *g, struct fiber *f)
-{
-    struct fiber *first;
-    word_lock(waiting_word(&g->word_));
-    first = members(g);
-    f->group_prev = NULL;
-    f->group_next = first;
-    if (first)
-        first->group_prev = f;
-    g->members_.head = f;
-    if (g->cancelled_)                          /* between the count and now; f is not visible yet */
-        store_relaxed32(&f->cancel, 1);
-    unlock(g);
-}
-
-void group_ended(struct weft_group *g, struct fiber *f)
-{
-    struct chain c = chain_of_caller();
-    struct wakes w;
-    c.sched = f->sched;
-    word_lock(waiting_word(&g->word_));
-    if (f->group_prev)
-        f->group_prev->group_next = f->group_next;
-    else
-        g->members_.head = f->group_next;
-    if (f->group_next)
-        f->group_next->group_prev = f->group_prev;
-    if (f->result < 0 && !g->first_) {
-        g->first_ = f->result < INT_MIN ? INT_MIN : f->result;
-        if (g->flags_ & WEFT_FAILFAST && !g->cancelled_)
-            cancel_all(g, &c);
-    }
-    w = leave(g);
-    unlock(g);
-    if (c.head)
-        worker_queue_chain(&c);
-    wake(w);
-}
-
-/* ---- the public calls ---------------------------------------------------------------------------------------------------- */
 
 int weft_group_init(struct weft_group *g, unsigned limit, unsigned flags)
 {
@@ -110,7 +17,7 @@ int weft_group_init(struct weft_group *g, unsigned limit, unsigned flags)
 weft_t weft_group_spawn(struct weft_group *g, weft_fn fn, void *arg)
 {
     struct spawn s = { .fn = fn, .arg = arg, .detached = true, .group = g };
-    struct wakes w;
+    struct members_wakes w;
     struct fiber *self;
     weft_t id;
     int r = waiting_enter(&self);
@@ -118,12 +25,12 @@ weft_t weft_group_spawn(struct weft_group *g, weft_fn fn, void *arg)
         return r;
     word_lock(waiting_word(&g->word_));
     if (g->cancelled_) {
-        unlock(g);
+        members_unlock(g);
         return -ECANCELED;
     }
     if (!g->limit_ || g->count_ < g->limit_) {
         g->count_++;
-        unlock(g);
+        members_unlock(g);
     } else {
         struct wait_node node = { .fiber = self };
         uint32_t state = g->waiters_.head || g->spawners_.head ? WORD_WAITERS : 0;
@@ -134,9 +41,9 @@ weft_t weft_group_spawn(struct weft_group *g, weft_fn fn, void *arg)
     id = spawn(&s);
     if (id < 0) {                               /* give the place back */
         word_lock(waiting_word(&g->word_));
-        w = leave(g);
-        unlock(g);
-        wake(w);
+        w = members_leave(g);
+        members_unlock(g);
+        members_wake(w);
     }
     return id;
 }
@@ -154,20 +61,20 @@ int weft_group_wait(struct weft_group *g, int64_t deadline)
         return waiting_object(self, waiting_word(&g->word_), state, waiting_queue(&g->waiters_), &node, deadline, false);
     }
     r = (int)g->first_;
-    unlock(g);
+    members_unlock(g);
     return r;
 }
 
 int weft_group_cancel(struct weft_group *g)
 {
-    struct chain c = chain_of_caller();
+    struct chain c = members_chain();
     word_lock(waiting_word(&g->word_));
-    cancel_all(g, &c);
+    members_cancel(g, &c);
     for (struct wait_node *n = waiting_pop_all(waiting_queue(&g->spawners_), -ECANCELED), *next; n; n = next) {
         next = n->next;
         ready_later(n->fiber, &c);
     }
-    unlock(g);
+    members_unlock(g);
     if (c.head)
         worker_queue_chain(&c);
     return 0;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rt - a runtime: one of each floor, and its life
+ * rt - a runtime: one of each floor, its life, who is inside and who is alive
  *
  *    FREE --weft_start--> RUNNING --weft_stop--> STOPPING --nobody left--> CLOSED --torn down--> FREE
  *
  * Owns       the scheduler, the timers, the reactor, the pool; who is counted, who is inside from outside.
  * Threads    any; a thread that is no fiber of this runtime enters by rt_enter() and leaves by rt_leave(), so that the end of the
- *            runtime can wait for it. The struct itself is never freed but used again (rt.c), so that a late call on a stopped
+ *            runtime can wait for it. The struct itself is never freed but used again, so that a late call on a stopped
  *            runtime is answered with -ESHUTDOWN and does not crash.
  * Counting   fibers are counted where they are spawned and where they end, by counters with one writer each. A reader who adds
  *            up first all that ended and then all that were spawned, and finds the same, knows that at one moment in between
  *            nobody lived; and only those who live (and threads inside) spawn.
- * Ordering   Q1 ended++; fence; read draining  <-- Dekker -->  draining = 1; fence; read the counters: the last one to end sees
+ * Ordering   Q1 ended++; light; read draining  <-- Dekker -->  draining = 1; heavy; read the counters: the last one to end sees
  *            that somebody waits, or the waiter sees that it has ended.
  *            Q2 a spawn publishes its fiber; fence; reads state  <-- Dekker -->  stop writes state; fence; walks the table: a fiber
  *            is seen by the walk, or its spawner sees the stop and cancels it itself.
@@ -67,5 +67,8 @@ int rt_drain(struct weft_rt *rt, bool daemons, int64_t deadline);
 
 /* After the counts of a fiber that ended. */
 void rt_ended(struct weft_rt *rt);
+
+struct weft_rt *rt_make(void);                  /* a struct in a new life, CLOSED; NULL: no memory */
+bool rt_free(struct weft_rt *rt);               /* true: no other is in use */
 
 #endif

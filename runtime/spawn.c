@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "runtime/group.h"
+#include "runtime/members.h"
 #include "timers/waiting.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------------------- */
@@ -60,12 +60,12 @@ static weft_t make(const struct spawn *s, struct weft_rt *rt, struct worker *w, 
     id = fiber_id(f);
     count(rt, w, s->flags);
     if (s->group)
-        group_add(s->group, f);
+        members_add(s->group, f);
     if (w)
         worker_queue_fresh(w, f);
     else
         worker_queue(f);
-    fence_full();                               /* Q2: pairs with the walk of weft_stop */
+    /* Q2: the fence with which both of them look for sleepers pairs with the walk of weft_stop */
     if (load_relaxed32(&rt->state) != RT_RUNNING && !(s->flags & FIBER_INTERNAL))
         weft_cancel(id);
     return id;
@@ -134,7 +134,7 @@ void spawn_ended(struct fiber *f)
     uint32_t flags = f->flags;
     uint64_t handle;
     if (f->group)
-        group_ended(f->group, f);
+        members_ended(f->group, f);
     handle = handle_lock(f);
     if (f->joiners.head)
         joiners = deliver(f);
@@ -228,27 +228,4 @@ int weft_detach(weft_t id)
     else
         handle_unlock(f, handle | HANDLE_DETACHED);
     return 0;
-}
-
-void spawn_cancel_locked(struct fiber *f, struct chain *c)
-{
-    store_relaxed32(&f->cancel, 1);
-    fence_full();                               /* C1: pairs with wait_open, deadline_wait */
-    if (wait_claim(f, WAIT_CANCEL))
-        ready_later(f, c);
-}
-
-int weft_cancel(weft_t id)
-{
-    struct fiber *f = table_lock_id(id);
-    struct chain c = { NULL, NULL, 0, NULL };
-    if (!f)
-        return -ESRCH;
-    c.sched = f->sched;
-    if (f->sched && !(f->flags & FIBER_INTERNAL))
-        spawn_cancel_locked(f, &c);
-    handle_unlock(f, load_relaxed64(&f->handle) & ~HANDLE_LOCKED);
-    if (c.head)
-        worker_queue(chain_pop(&c));
-    return c.sched ? 0 : -ESRCH;
 }

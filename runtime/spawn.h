@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * spawn - a fiber's life: how it is made, joined, cancelled, and what happens when it has ended
+ * spawn - a fiber's life: how it is made and joined, and what happens when it has ended
  *
  * Owns       the part of the descriptor that the handle's lock guards: flags, result, joiners.
  * Threads    any, by id; spawn_ended on the loop's stack of the worker that ran the fiber last.
@@ -25,9 +25,6 @@ struct spawn {
 
 /* The new fiber's id; or what weft_spawn answers. With a group, the group has counted it already. */
 weft_t spawn(const struct spawn *s);
-
-/* The handle of f is locked: cancel it. Whoever has to be made ready for that is collected in c. */
-void spawn_cancel_locked(struct fiber *f, struct chain *c);
 
 /* The scheduler's hook. */
 void spawn_ended(struct fiber *f);

@@ -51,11 +51,26 @@ static inline __attribute__((always_inline)) void context_switch(struct context 
         "leaq -128(%%rsp), %%rsp\n\t"
         "leaq 1f(%%rip), %%rax\n\t"
         "pushq %%rax\n\t"
-        "jmp context_switch_\n"
+        "pushq %%rbp\n\t"
+        "pushq %%rbx\n\t"
+        "pushq %%r12\n\t"
+        "pushq %%r13\n\t"
+        "pushq %%r14\n\t"
+        "pushq %%r15\n\t"
+        "movq %%rsp, (%%rdi)\n\t"
+        "movq (%%rsi), %%rsp\n\t"
+        "popq %%r15\n\t"
+        "popq %%r14\n\t"
+        "popq %%r13\n\t"
+        "popq %%r12\n\t"
+        "popq %%rbx\n\t"
+        "popq %%rbp\n\t"
+        "popq %%rcx\n\t"
+        "jmp *%%rcx\n"
         "1:\tendbr64\n\t"
         "leaq 128(%%rsp), %%rsp"
         : "+D"(from), "+S"(to)
-        :
+        : "r"(__builtin_frame_address(0))       /* a frame pointer even in a leaf: unwinders must not count from rsp here */
         : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
           "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", CONTEXT_VECTORS "memory", "cc");
 }

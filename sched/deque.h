@@ -30,13 +30,15 @@
 #ifndef SCHED_DEQUE_H
 #define SCHED_DEQUE_H
 
+#include <stddef.h>
+
 #include "sched/atomic.h"
 #include "sched/config.h"
 
 struct deque {
     /* written by the owner */
     _Alignas(CACHE_LINE) atom64 bottom;     /* next index to push at */
-    atomptr ring;                           /* struct ring; owner writes, others read_acquire */
+    atomptr ring;                           /* struct deque_ring; owner writes, others read_acquire */
     uint64_t top_seen;                      /* owner only: some earlier value of top, read with acquire */
 
     /* written by the owner and thieves */
@@ -49,26 +51,145 @@ enum deque_verdict { DEQUE_OK, DEQUE_EMPTY, DEQUE_LOST };
 int deque_init(struct deque *d, uint64_t start);
 void deque_destroy(struct deque *d);
 
-/* Owner. false: full, and no memory to grow; nothing has changed. */
-bool deque_push(struct deque *d, void *item);
-
-/* Owner: the newest, or NULL. */
-void *deque_pop(struct deque *d);
-
-/* Owner: the oldest, or NULL. */
-void *deque_take(struct deque *d);
-
 /* Any thread: the oldest. *item is written only with DEQUE_OK. EMPTY may be stale at once. */
 enum deque_verdict deque_steal(struct deque *d, void **item);
+
+/* Any thread: about how many. */
+uint64_t deque_count(const struct deque *d);
+
+/* ---- the owner's side, inline: each switch of a fiber goes through it ---------------------------------------------------- */
+
+/* The lines that tests/model/deque_model.c must see broken; more of them are in deque.c. */
+#ifdef MUTANT_DEQUE_POP_FENCE
+#define deque_pop_fence() ((void)0)
+#else
+#define deque_pop_fence() fence_full()
+#endif
+#ifdef MUTANT_DEQUE_PUSH_RELAXED
+#define deque_raise_bottom store_relaxed64
+#else
+#define deque_raise_bottom store_release64
+#endif
+#ifdef MUTANT_DEQUE_POP_RELAXED
+#define deque_lower_bottom store_relaxed64
+#else
+#define deque_lower_bottom store_release64
+#endif
+#ifdef MUTANT_DEQUE_TAKE_NO_CAS
+#define deque_take_claim(top, t) (store_release64(top, *(t) + 1), true)
+#else
+#define deque_take_claim(top, t) cas_acqrel64(top, t, *(t) + 1)
+#endif
+#ifdef MUTANT_DEQUE_POP_NO_CAS
+#define deque_pop_claim(top, t) (store_release64(top, *(t) + 1), true)
+#else
+#define deque_pop_claim(top, t) cas_acqrel64(top, t, *(t) + 1)
+#endif
+
+struct deque_ring {
+    struct deque_ring *older;                   /* the one that this one replaced; read by destroy only */
+    uint64_t capacity;                          /* a power of two; fixed */
+    atomptr slot[];
+};
+
+static inline atomptr *deque_slot(struct deque_ring *r, uint64_t index) { return &r->slot[index & (r->capacity - 1)]; }
+static inline int64_t deque_span(uint64_t from, uint64_t to) { return (int64_t)(to - from); }
+
+/* The ring with room for one more, published; NULL: no memory. */
+struct deque_ring *deque_grow(struct deque *d, struct deque_ring *old, uint64_t top, uint64_t bottom);
+
+/* Owner. false: full, and no memory to grow; nothing has changed. */
+static inline bool deque_push(struct deque *d, void *item)
+{
+    uint64_t b = load_relaxed64(&d->bottom);
+    struct deque_ring *r = load_relaxedptr(&d->ring);
+
+    if (b - d->top_seen >= r->capacity) {
+        d->top_seen = load_acquire64(&d->top);      /* D3: pairs with the CAS of steal, take and pop */
+        if (b - d->top_seen >= r->capacity) {
+            r = deque_grow(d, r, d->top_seen, b);
+            if (!r)
+                return false;
+        }
+    }
+    store_relaxedptr(deque_slot(r, b), item);
+    deque_raise_bottom(&d->bottom, b + 1);                /* D1: pairs with deque_steal */
+    return true;
+}
+
+/* Owner: the newest, or NULL. D2 is drawn in deque.c. */
+static inline void *deque_pop(struct deque *d)
+{
+    uint64_t b = load_relaxed64(&d->bottom) - 1;
+    if (deque_span(load_relaxed64(&d->top), b) < 0)       /* top may be old, but it never comes down */
+        return NULL;
+
+    struct deque_ring *r = load_relaxedptr(&d->ring);
+    deque_lower_bottom(&d->bottom, b);                    /* D1: pairs with deque_steal */
+    deque_pop_fence();                                    /* D2: pairs with deque_steal */
+    uint64_t t = load_relaxed64(&d->top);
+    void *item = deque_span(t, b) < 0 ? NULL : load_relaxedptr(deque_slot(r, b));
+
+    if (deque_span(t, b) > 0)
+        return item;
+    if (item && !deque_pop_claim(&d->top, &t))            /* D3: pairs with deque_push */
+        item = NULL;
+    store_release64(&d->bottom, b + 1);             /* D1: empty again, bottom == top */
+    return item;
+}
+
+/* Owner: what was pushed n items before the newest, a hint: it may be gone. */
+static inline void *deque_peek(struct deque *d, uint64_t n)
+{
+    return load_relaxedptr(deque_slot(load_relaxedptr(&d->ring), load_relaxed64(&d->bottom) - 1 - n));
+}
+
+/* Owner: the oldest, or NULL. The owner's bottom is exact, and slot t is its own store: the CAS alone settles it with the
+ * thieves, without a fence. */
+static inline void *deque_take(struct deque *d)
+{
+    uint64_t b = load_relaxed64(&d->bottom);
+    uint64_t t = load_relaxed64(&d->top);
+    struct deque_ring *r = load_relaxedptr(&d->ring);
+
+    while (deque_span(t, b) > 0) {
+        void *item = load_relaxedptr(deque_slot(r, t));
+        if (deque_take_claim(&d->top, &t)) {              /* D3: pairs with deque_push */
+            d->top_seen = t + 1;
+            return item;
+        }
+    }
+    return NULL;
+}
+
+/* The same for an owner that shares its deque with no thief: a runtime of one worker. */
+static inline void *deque_pop_alone(struct deque *d)
+{
+    uint64_t b = load_relaxed64(&d->bottom);
+    if (load_relaxed64(&d->top) == b)
+        return NULL;
+    store_release64(&d->bottom, b - 1);
+    return load_relaxedptr(deque_slot(load_relaxedptr(&d->ring), b - 1));
+}
+
+static inline void *deque_take_alone(struct deque *d)
+{
+    uint64_t t = load_relaxed64(&d->top);
+    if (t == load_relaxed64(&d->bottom))
+        return NULL;
+    d->top_seen = t + 1;
+    store_release64(&d->top, t + 1);
+    return load_relaxedptr(deque_slot(load_relaxedptr(&d->ring), t));
+}
 
 /*
  * Any thread. After a fence_full of the caller that comes later than the pusher's, an item that was pushed and that
  * nobody has taken is never overlooked: from its push to its removal top <= its index < bottom. The other way round the
  * answer may be late.
  */
-bool deque_empty(const struct deque *d);
-
-/* Any thread: about how many. */
-uint64_t deque_count(const struct deque *d);
+static inline bool deque_empty(const struct deque *d)
+{
+    return deque_span(load_relaxed64(&d->top), load_relaxed64(&d->bottom)) <= 0;
+}
 
 #endif

@@ -65,7 +65,8 @@ enum fiber_state { FIBER_NEW, FIBER_READY, FIBER_RUNNING, FIBER_NOTIFIED, FIBER_
 #define FIBER_NOWAIT 8u                         /* a wait answers -EDEADLK */
 
 struct fiber {
-    atom64 handle;                              /* A */
+    /* all that a switch touches */
+    _Alignas(CACHE_LINE) atom64 handle;                              /* A */
     atom32 state;                               /* A enum fiber_state; a waiting thread's futex */
     atom32 wait;                                /* A wait.h */
     struct context context;                     /* O */
@@ -75,14 +76,14 @@ struct fiber {
     uint32_t flags;                             /* O */
     int32_t pin;                                /* O the worker it may run on, or -1 for any */
     atom32 cancel;                              /* A 1: cancelled */
+    uint32_t shield;                            /* O */
+    uint32_t nosuspend;                         /* O */
 
     struct stack stack;                         /* O */
     int64_t (*fn)(void *);                      /* I */
     void *arg;                                  /* I */
     int64_t result;                             /* O, then L once HANDLE_ENDED */
     int64_t deadline;                           /* O ambient */
-    uint32_t shield;                            /* O */
-    uint32_t nosuspend;                         /* O */
 
     struct { void *head, *tail; } joiners;      /* L wait nodes */
     void *group;                                /* I */
@@ -94,18 +95,71 @@ struct fiber {
 /* What a transition found; the caller has to act on it. */
 #define FIBER_VERDICT __attribute__((warn_unused_result))
 
+/*
+ *    park (the worker, after the switch)         ready (the one claim winner)
+ *    saves registers                             hands over the value
+ *    CAS state RUNNING -> PARKED                 xchg state NOTIFIED
+ *
+ * Both are read-modify-writes of one word, so one of them is first: either the CAS fails on NOTIFIED and the worker resumes the
+ * fiber, or the exchange finds PARKED and the waker queues it. There is no third outcome, hence no lost and no double wake-up.
+ */
+
+/* The lines that tests/model/park_model.c must see broken. */
+#ifdef MUTANT_FIBER_PARKED_STORE
+#define parked_cas(state, seen, x) ((void)(seen), store_release32(state, x), true)
+#elif defined(MUTANT_FIBER_PARKED_ACQUIRE)
+#define parked_cas cas_acquire32
+#else
+#define parked_cas cas_acqrel32
+#endif
+#ifdef MUTANT_FIBER_NOTIFY_SPLIT
+static inline uint32_t notify_xchg(atom32 *state, uint32_t x)
+{
+    uint32_t seen = load_acquire32(state);
+    store_release32(state, x);
+    return seen;
+}
+#else
+#define notify_xchg xchg_acqrel32
+#endif
+#ifdef MUTANT_FIBER_TOKEN_RELAXED
+#define token_load load_relaxed32
+#else
+#define token_load load_acquire32
+#endif
+
 /* RUNNING -> PARKED, by its worker after the switch. False: the token came first, the fiber is RUNNING and must be resumed. */
-FIBER_VERDICT bool fiber_to_parked(struct fiber *f);
+FIBER_VERDICT static inline bool fiber_to_parked(struct fiber *f)
+{
+    uint32_t seen = FIBER_RUNNING;
+    if (parked_cas(&f->state, &seen, FIBER_PARKED))           /* F1, F2: pairs with fiber_notify */
+        return true;
+    store_relaxed32(&f->state, FIBER_RUNNING);
+    return false;
+}
 
 /* Give the token. True: it was PARKED and is READY now, the caller owns it and must queue it. False: it will find the token. */
-FIBER_VERDICT bool fiber_notify(struct fiber *f);
+FIBER_VERDICT static inline bool fiber_notify(struct fiber *f)
+{
+    if (notify_xchg(&f->state, FIBER_NOTIFIED) != FIBER_PARKED)       /* F1, F2: pairs with fiber_to_parked */
+        return false;
+    store_relaxed32(&f->state, FIBER_READY);
+    return true;
+}
 
 /* By the running fiber: take a token that came before the switch. True: it was there, no need to switch. */
-FIBER_VERDICT bool fiber_take_token(struct fiber *f);
+FIBER_VERDICT static inline bool fiber_take_token(struct fiber *f)
+{
+    if (token_load(&f->state) != FIBER_NOTIFIED)            /* F2: pairs with fiber_notify */
+        return false;
+    store_relaxed32(&f->state, FIBER_RUNNING);
+    return true;
+}
 
-void fiber_to_ready(struct fiber *f);           /* spawn, yield: nobody else can see it yet */
-void fiber_to_running(struct fiber *f);         /* dispatch */
-void fiber_to_dead(struct fiber *f);
+/* spawn, yield: nobody else can see it yet; dispatch; the end */
+static inline void fiber_to_ready(struct fiber *f) { store_relaxed32(&f->state, FIBER_READY); }
+static inline void fiber_to_running(struct fiber *f) { store_relaxed32(&f->state, FIBER_RUNNING); }
+static inline void fiber_to_dead(struct fiber *f) { store_relaxed32(&f->state, FIBER_DEAD); }
 
 static inline int64_t fiber_id(const struct fiber *f)
 {

@@ -11,11 +11,6 @@
 #define SEARCHING (UINT64_C(1) << 32)
 #define PARKED UINT64_C(1)
 
-#ifdef MUTANT_IDLE_PRODUCER_FENCE
-#define producer_fence()
-#else
-#define producer_fence() fence_full()
-#endif
 #ifdef MUTANT_IDLE_PARKER_FENCE
 #define parker_fence()
 #else
@@ -93,14 +88,10 @@ static bool bit_clear(struct idle *i, unsigned worker)
     return was;
 }
 
-bool idle_wake_one(struct idle *i)
+bool idle_wake_sleeper(struct idle *i)
 {
     unsigned worker = 0;
     uint64_t counts;
-    producer_fence();                           /* I1: pairs with idle_park; I2: with idle_found */
-    counts = load_relaxed64(&i->counts);
-    if (counts >> 32 || !(uint32_t)counts)
-        return false;
     spin_lock(&i->lock);
     counts = load_relaxed64(&i->counts);
     if (counts >> 32 || !(uint32_t)counts) {
@@ -120,7 +111,7 @@ bool idle_wake_one(struct idle *i)
 bool idle_wake(struct idle *i, unsigned worker)
 {
     bool was;
-    producer_fence();                           /* I1: pairs with idle_park */
+    idle_producer_fence();                           /* I1: pairs with idle_park */
     if (!(uint32_t)load_relaxed64(&i->counts))
         return false;
     spin_lock(&i->lock);

@@ -33,6 +33,12 @@
 #include "sched/config.h"
 #include "sched/lock.h"
 
+#ifdef MUTANT_IDLE_PRODUCER_FENCE
+#define idle_producer_fence()
+#else
+#define idle_producer_fence() fence_full()
+#endif
+
 struct idle {
     atom64 counts;                              /* searching << 32 | parked; I1, I2 */
     struct spin lock;
@@ -44,8 +50,16 @@ struct idle {
 int idle_init(struct idle *i, unsigned workers);        /* 0, -ENOMEM, -EMFILE, -ENFILE */
 void idle_destroy(struct idle *i);
 
+bool idle_wake_sleeper(struct idle *i);         /* the rest of idle_wake_one */
+
 /* Producer, after it put work into a shared place: wake one worker if somebody sleeps and nobody searches. True: woke one. */
-bool idle_wake_one(struct idle *i);
+static inline bool idle_wake_one(struct idle *i)
+{
+    uint64_t counts;
+    idle_producer_fence();                      /* I1: pairs with idle_park; I2: with idle_found */
+    counts = load_relaxed64(&i->counts);
+    return !(counts >> 32) && (uint32_t)counts && idle_wake_sleeper(i);
+}
 
 /* Wake this worker if it is parked, for work that only it can do. */
 bool idle_wake(struct idle *i, unsigned worker);

@@ -52,16 +52,30 @@ struct fiber *park_self(void)
     return t->fiber ? t->fiber : t->outside ? t->outside : outside_make(t);
 }
 
-bool park_thread(struct fiber *self, int64_t deadline)
+#ifndef WEFT_MODEL
+
+/* Wait while the word has this value, or for no reason; true: the deadline has passed. */
+static bool futex_wait(atom32 *word, uint32_t value, int64_t deadline)
 {
     struct timespec until = { deadline / 1000000000, deadline % 1000000000 };
+    return syscall(SYS_futex, &word->v, FUTEX_WAIT_BITSET_PRIVATE, value, deadline == INT64_MAX ? NULL : &until, NULL,
+                   FUTEX_BITSET_MATCH_ANY) < 0 && errno == ETIMEDOUT;
+}
+
+static void futex_wake(atom32 *word) { syscall(SYS_futex, &word->v, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
+
+#else
+bool futex_wait(atom32 *word, uint32_t value, int64_t deadline);        /* the explorer's */
+void futex_wake(atom32 *word);
+#endif
+
+bool park_thread(struct fiber *self, int64_t deadline)
+{
     uint32_t seen = FIBER_RUNNING;
     if (!cas_acqrel32(&self->state, &seen, FIBER_PARKED) && seen == FIBER_NOTIFIED)     /* F2: pairs with fiber_notify */
         goto taken;
     for (;;) {
-        long r = syscall(SYS_futex, &self->state.v, FUTEX_WAIT_BITSET_PRIVATE, FIBER_PARKED,
-                         deadline == INT64_MAX ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
-        bool late = r < 0 && errno == ETIMEDOUT;
+        bool late = futex_wait(&self->state, FIBER_PARKED, deadline);
         if (load_acquire32(&self->state) != FIBER_PARKED)       /* F2 */
             goto taken;
         if (late)
@@ -76,7 +90,7 @@ static void ready_thread(struct fiber *f)
 {
     /* not fiber_notify: the thread may be in its next wait as soon as it sees the token, so no store may follow */
     if (xchg_acqrel32(&f->state, FIBER_NOTIFIED) == FIBER_PARKED)               /* F2: pairs with park_thread */
-        syscall(SYS_futex, &f->state.v, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        futex_wake(&f->state);
 }
 
 /* ---- both ---------------------------------------------------------------------------------------------------------------- */

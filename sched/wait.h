@@ -11,7 +11,7 @@
  *            by a node found under its object's lock, by a timer under its shard's lock, by an id under the handle's lock.
  *            Nodes are linked and unlinked under the object's lock only; they lie on the waiter's stack, and a waiter that was
  *            not served unlinks its nodes itself before it returns.
- * Ordering   C1 wait_open; load cancel  <-- Dekker -->  store cancel; wait_claim: both sides sequentially consistent, so either
+ * Ordering   C1 wait_open: open; light; then load cancel  <-- Dekker -->  wait_cancel: store cancel; heavy; load wait: either
  *            the fiber sees that it is cancelled or the canceller finds the wait open.
  *            C2 wait_claim release -> wait_close acquire: the reason.
  *            C3 wait_open release -> wait_claim acquire: the state word is RUNNING. Who comes through an object's lock is ordered
@@ -24,7 +24,30 @@
 
 #include <stddef.h>
 
+#include "sched/barrier.h"
 #include "sched/fiber.h"
+
+/* The lines that tests/model/park_model.c must see broken. */
+#ifdef MUTANT_WAIT_OPEN_FENCE
+#define wait_open_fence() ((void)0)
+#else
+#define wait_open_fence() barrier_light()
+#endif
+#ifdef MUTANT_WAIT_OPEN_RELAXED
+#define wait_open_store store_relaxed32
+#else
+#define wait_open_store store_release32
+#endif
+#ifdef MUTANT_WAIT_CANCEL_FENCE
+#define wait_cancel_fence() ((void)0)
+#else
+#define wait_cancel_fence() barrier_heavy()
+#endif
+#ifdef MUTANT_WAIT_NO_CAS
+#define wait_swap(word, seen, reason) (store_release32(word, reason), true)
+#else
+#define wait_swap(word, seen, reason) cas_acqrel32(word, seen, reason)
+#endif
 
 /* Values of fiber.wait. */
 enum wait_state {
@@ -47,8 +70,8 @@ struct wait_node {
 /* Begin a wait: NONE -> open. */
 static inline void wait_open(struct fiber *self)
 {
-    store_release32(&self->wait, self->shield ? WAIT_OPEN_SHIELDED : WAIT_OPEN);        /* C3: pairs with wait_claim */
-    fence_full();                               /* C1: pairs with the canceller */
+    wait_open_store(&self->wait, self->shield ? WAIT_OPEN_SHIELDED : WAIT_OPEN);        /* C3: pairs with wait_claim */
+    wait_open_fence();                          /* C1: pairs with wait_cancel */
 }
 
 /* Try to be the one that ends this wait. True: the caller must now call ready(f), once. */
@@ -56,9 +79,17 @@ static inline bool wait_claim(struct fiber *f, enum wait_state reason)
 {
     uint32_t seen = load_relaxed32(&f->wait);
     while (seen == WAIT_OPEN || (seen == WAIT_OPEN_SHIELDED && reason != WAIT_CANCEL))
-        if (cas_acqrel32(&f->wait, &seen, reason))              /* C2, C3: pairs with wait_close, wait_open */
+        if (wait_swap(&f->wait, &seen, reason))                 /* C2, C3: pairs with wait_close, wait_open */
             return true;
     return false;
+}
+
+/* From now on every unshielded wait of f ends as cancelled. True: one that was open did, the caller must call ready(f), once. */
+static inline bool wait_cancel(struct fiber *f)
+{
+    store_relaxed32(&f->cancel, 1);
+    wait_cancel_fence();                        /* C1: pairs with wait_open */
+    return wait_claim(f, WAIT_CANCEL);
 }
 
 /* The wait is over (its token is taken, or the fiber claimed it itself): who won? */

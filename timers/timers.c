@@ -46,10 +46,16 @@ struct timers_shard {
     struct wheel wheel __attribute__((aligned(CACHE_LINE)));     /* under lock */
 } __attribute__((aligned(CACHE_LINE)));
 
-#ifdef MUTANT_TIMERS_FENCE          /* for the tests, which must notice */
-static inline void fence_t3(void) { }
+/* The lines that tests/model/timers_model.c must see broken. */
+#ifdef MUTANT_TIMERS_ARM_FENCE
+#define arm_fence() ((void)0)
 #else
-static inline void fence_t3(void) { fence_full(); }
+#define arm_fence() fence_full()
+#endif
+#ifdef MUTANT_TIMERS_SLEEP_FENCE
+#define sleep_fence() ((void)0)
+#else
+#define sleep_fence() fence_full()
 #endif
 #ifdef MUTANT_TIMERS_LOOK
 static inline int64_t look_again(struct timers *t) { (void)t; return INT64_MAX; }
@@ -127,7 +133,7 @@ void timers_arm(struct timers *t, struct timer_node *n, int64_t due, unsigned sh
     spin_unlock(&s->lock);          /* from here on n may have fired and be gone */
     if (!earliest)
         return;                     /* (c) */
-    fence_t3();                     /* T3: pairs with timers_sleep */
+    arm_fence();                    /* T3: pairs with timers_sleep */
     if (lower(t, due))
         t->waker.interrupt(t->waker.arg);
 }
@@ -209,7 +215,7 @@ int64_t timers_sleep(struct timers *t)
     int64_t until = timers_next(t);
 
     store_relaxed64(&t->sleeping_until, (uint64_t)until);
-    fence_t3();                     /* T3: pairs with timers_arm */
+    sleep_fence();                  /* T3: pairs with timers_arm */
     int64_t again = look_again(t);
     if (again < until) {
         lower(t, again);

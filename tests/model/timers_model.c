@@ -5,10 +5,9 @@
  * The clock stands at NOW. A driver that has nothing due by then waits for an interrupt without end, so a timer that is
  * missed is a deadlock. One far timer keeps the wheels from being empty.
  *
- * Build      cc -std=gnu11 -O2 -g -DWEFT_MODEL -DWEFT_TINY -I. -Itests tests/model/timers_model.c
- *            tests/model/{explorer,search,memo,views,lock,memory}.c timers/timers.c timers/wheel.c
- *            -o timers_model
- * Mutants    the same with -DMUTANT_TIMERS_FENCE, -DMUTANT_TIMERS_LOOK, run with --mutant.
+ * Build      cc -std=gnu11 -O2 -g -DWEFT_MODEL -DWEFT_TINY -DMODEL_LOCK_STEP=1 -I. -Itests tests/model/timers_model.c
+ *            tests/model/{explorer,search,memo,views,lock,memory}.c timers/timers.c timers/wheel.c -o timers_model
+ * Mutants    the same with -DMUTANT_TIMERS_x, run with --mutant; x = ARM_FENCE SLEEP_FENCE LOOK
  */
 #include <string.h>
 
@@ -99,6 +98,13 @@ static void arm_20_there(void) { arm(1, 20, 1); }
 static void arm_20_10(void) { arm(1, 20, 0); arm(0, 10, 0); }
 static void arm_later(void) { arm(0, FAR, 0); arm(1, FAR + 1, 1); }
 
+static void arm_disarm_arm(void)
+{
+    arm(0, 10, 0);
+    if (timers_disarm(&t, &node[0]))
+        arm(0, 20, 0);
+}
+
 static int all_interrupts(void)
 {
     int n = 0;
@@ -166,6 +172,7 @@ static const struct model_test tests[] = {
     { "sleep-descending", two_here, { driver, arm_20_10 }, each_once, NULL, 3, 0 },
     { "sleep-same-shard", two_here, { driver_once, arm_10, arm_20 }, all_there, NULL, 2, 0 },
     { "sleep-two-shards", two, { driver_once, arm_10, arm_20_there }, all_there, NULL, 3, 0 },
+    { "sleep-disarm", one, { driver, arm_disarm_arm }, each_once, "0 1 2", 3, 0 },
     { "later-is-silent", one, { sleep_once, arm_later }, no_interrupt, NULL, 4, 0 },
     { "one-winner", race, { expire_once, disarm }, one_winner, "prevented fired", 4, 0 },
 };

@@ -4,8 +4,8 @@
  *
  *   cut --ranges--> test test test ... --counts--> sum
  *
- * The stages are members of a group that inherits the deadline: past it every wait in them answers -ETIMEDOUT, the first such
- * answer cancels the others (WEFT_FAILFAST), and the group's wait returns it. Nobody is left behind.
+ * The stages are members of a group that inherits the deadline: past it every wait in them answers -ETIMEDOUT, the first
+ * such answer cancels the others (WEFT_FAILFAST), and the group's wait returns it. Nobody is left behind.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -15,7 +15,7 @@
 
 #include <weft.h>
 
-/* jemalloc 5.3 crashes in a thread for which it can make no arena (under ulimit -v): one for all is there from the start. */
+/* jemalloc 5.3 crashes in a thread for which it can make no arena (under ulimit -v): all share the one of the start. */
 extern const char *malloc_conf;
 const char *malloc_conf __attribute__((visibility("default"))) = "narenas:1";
 
