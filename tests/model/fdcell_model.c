@@ -246,7 +246,7 @@ static const struct model_test tests[] = {
     { "reuse-inside", setup_inside, { reader_inside, closes_and_reopens }, only_closed, NULL, 6, 0 },
     { "next-owner", setup_inside, { reader_inside, closes, next_owner, edge_of_next }, next_served, NULL, 2, 0 },
     { "pass", empty, { reader, reader, edge_of_two }, both_served, NULL, 3, 0 },
-    { "two-edges", empty, { reader, reader, two_edges }, both_served, NULL, 3, 0 },
+    { "two-edges", empty, { reader, reader, two_edges }, both_served, NULL, 2, 0 },
     { "time-out", empty, { reader, reader, edge_of_two, times_out_first }, second_served, "byte late", 2, 0 },
 };
 
