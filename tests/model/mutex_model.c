@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mutex_model - runtime/mutex.c itself, in all orders, on timers/waiting.c and sched/lock.c
+ * mutex_model - runtime/mutex.c itself, in all orders, on timers/waiting.c and sched/lock.h
  *
  * The fibers are those of tests/model/waiters.h. Whatever happens: the sections come one after the other (model_exclusive), whoever
  * has no deadline gets the mutex in the end (else all wait: a deadlock), a wait that failed leaves nothing, and after the last

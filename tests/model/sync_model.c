@@ -3,7 +3,7 @@
  * sync_model - event, semaphore, wait group and condition in all orders
  *
  * The rooms themselves: runtime/event.c, runtime/semaphore.c, runtime/waitgroup.c, runtime/cond.c with runtime/mutex.c, on
- * timers/waiting.c and sched/lock.c; the fibers are those of tests/model/waiters.h. In "freed" the waiter frees the object at once,
+ * timers/waiting.c and sched/lock.h; the fibers are those of tests/model/waiters.h. In "freed" the waiter frees the object at once,
  * and whoever let it through may not touch it any more. In the others one waiter may time out or is cancelled: if it was served
  * all the same it passes that on, so the waiter behind it must come through in every case (else all wait: a deadlock).
  *
