@@ -57,11 +57,6 @@
 #else
 #define all_receivers(c) waiting_pop_all(&(c)->receivers, -EPIPE)
 #endif
-#ifdef MUTANT_CHAN_UNREF_RELAXED
-#define drop(c) add_relaxed32(&(c)->refs, (uint32_t)-1)
-#else
-#define drop(c) add_acqrel32(&(c)->refs, (uint32_t)-1)
-#endif
 
 #ifdef WEFT_TINY
 #define SEGMENT_BYTES 64
@@ -355,7 +350,7 @@ weft_chan *weft_chan_ref(weft_chan *c)
 void weft_chan_unref(weft_chan *c)
 {
     struct chan_segment *s;
-    if (!c || drop(c) != 1)        /* R1 */
+    if (!c || add_acqrel32(&c->refs, (uint32_t)-1) != 1)        /* R1 */
         return;
     while ((s = c->first) != NULL) {
         c->first = s->next;

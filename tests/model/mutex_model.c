@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mutex_model - runtime/mutex.c itself, in all orders, on timers/waiting.c and sched/lock.h
+ * mutex_model - runtime/mutex.c itself, in all orders, on timers/waiting.c
  *
  * The fibers are those of tests/model/waiters.h. Whatever happens: the sections come one after the other (model_exclusive), whoever
  * has no deadline gets the mutex in the end (else all wait: a deadlock), a wait that failed leaves nothing, and after the last
  * unlock the word is 0. In "freed" the second owner frees the mutex at once; the first may not touch it any more.
  *
+ * Locks      -DMODEL_LOCK_STEP=1: word_lock is one step; lock_model.c has its loop.
  * Mutants    the same with -DMUTANT_MUTEX_x, run with --mutant.
  */
 #include "model/waiters.h"
@@ -82,12 +83,15 @@ static void last_frees(void)
 static void nothing(void) { }
 
 static const struct model_test tests[] = {
-    { "two", begin, { lock_2, lock_1 }, free_again, NULL, 4, 0 },
-    { "three", begin, { lock_1, lock_1, lock_1 }, free_again, NULL, 1, 0 },
-    { "barging", begin, { lock_3, lock_1 }, free_again, NULL, 3, 0 },
-    { "deadline", begin, { lock_2, lock_soon }, free_again, NULL, 3, 0 },
+    { "two", begin, { lock_2, lock_2 }, free_again, NULL, 4, 0 },
+    { "three", begin, { lock_1, lock_1, lock_1 }, free_again, NULL, 2, 0 },
+    { "barging", begin, { lock_3, lock_1 }, free_again, NULL, 4, 0 },
+    { "barging-three", begin, { lock_2, lock_1, lock_1 }, free_again, NULL, 1, 0 },
+    { "deadline", begin, { lock_2, lock_soon }, free_again, NULL, 4, 0 },
+    { "deadline-three", begin, { lock_2, lock_soon, lock_1 }, free_again, NULL, 1, 0 },
     { "deadlines", begin, { lock_soon, lock_soon, lock_1 }, free_again, NULL, 1, 0 },
-    { "cancelled", begin, { lock_cancelled, lock_1, cancel_0 }, free_again, NULL, 2, 0 },
+    { "cancelled", begin, { lock_cancelled, lock_1, cancel_0 }, free_again, NULL, 4, 0 },
+    { "cancelled-three", begin, { lock_cancelled, lock_1, cancel_0, lock_1 }, free_again, NULL, 1, 0 },
     { "freed", begin, { locks_first, last_frees }, nothing, NULL, 4, 0 },
 };
 

@@ -3,10 +3,11 @@
  * sync_model - event, semaphore, wait group and condition in all orders
  *
  * The rooms themselves: runtime/event.c, runtime/semaphore.c, runtime/waitgroup.c, runtime/cond.c with runtime/mutex.c, on
- * timers/waiting.c and sched/lock.h; the fibers are those of tests/model/waiters.h. In "freed" the waiter frees the object at once,
+ * timers/waiting.c; the fibers are those of tests/model/waiters.h. In "freed" the waiter frees the object at once,
  * and whoever let it through may not touch it any more. In the others one waiter may time out or is cancelled: if it was served
  * all the same it passes that on, so the waiter behind it must come through in every case (else all wait: a deadlock).
  *
+ * Locks      -DMODEL_LOCK_STEP=1: word_lock is one step; lock_model.c has its loop.
  * Mutants    the same with -DMUTANT_SYNC_x, run with --mutant.
  */
 #include "model/waiters.h"
@@ -121,12 +122,12 @@ static const struct model_test tests[] = {
     { "event-freed", begin, { event_frees, event_sets }, nothing, NULL, 4, 0 },
     { "sem-freed", begin, { sem_frees, sem_posts }, nothing, NULL, 4, 0 },
     { "wg-freed", begin, { wg_frees, wg_done }, nothing, NULL, 4, 0 },
-    { "sem-late", begin, { sem_soon, sem_must, sem_posts }, sem_empty, NULL, 2, 0 },
-    { "sem-cancelled", begin, { sem_cancelled, sem_must, sem_posts, cancel_0 }, sem_empty, NULL, 1, 0 },
+    { "sem-late", begin, { sem_soon, sem_must, sem_posts }, sem_empty, NULL, 4, 0 },
+    { "sem-cancelled", begin, { sem_cancelled, sem_must, sem_posts, cancel_0 }, sem_empty, NULL, 3, 0 },
     { "event-late", begin, { event_soon, event_must, event_sets }, nothing, NULL, 3, 0 },
-    { "cond", begin, { cond_takes, cond_gives }, cond_empty, NULL, 3, 1 },
-    { "cond-late", begin, { cond_soon, cond_takes, cond_gives }, cond_empty, NULL, 1, 1 },
-    { "cond-cancelled", begin, { cond_cancelled, cond_takes, cond_gives, cancel_0 }, cond_empty, NULL, 1, 1 },
+    { "cond", begin, { cond_takes, cond_gives }, cond_empty, NULL, 3, 0 },
+    { "cond-late", begin, { cond_soon, cond_takes, cond_gives }, cond_empty, NULL, 1, 0 },
+    { "cond-cancelled", begin, { cond_cancelled, cond_takes, cond_gives, cancel_0 }, cond_empty, NULL, 1, 0 },
 };
 
 int main(int argc, char **argv) { return model_main(argc, argv, tests, sizeof tests / sizeof *tests); }

@@ -2,9 +2,10 @@
 /*
  * waiters - fibers for model programs of the synchronisation rooms
  *
- * Each model thread is one fiber. The claim (sched/wait.h) and timers/waiting.c are the real ones; what is below them is here:
- * a park takes a token from a semaphore, ready() gives one, and a deadline is a chance to claim one's own wait just before the
- * park. Since any other thread may run in front of that step, the deadline can pass at any moment of the others' doings.
+ * Each model thread is one fiber. The claim (sched/wait.h) and timers/waiting.c are the real ones; what is below is here, and
+ * explored by park_model.c: a park takes a token from a semaphore, ready() gives one, and a deadline is a chance to claim one's
+ * own wait just before the park. Since any other thread may run in front of that step, it can pass at any moment of the others'
+ * doings.
  */
 #ifndef MODEL_WAITERS_H
 #define MODEL_WAITERS_H
@@ -17,13 +18,14 @@
 #include "timers/deadline.h"
 #include "timers/waiting.h"
 
+#define WAITERS (MODEL_THREADS + 1)             /* and the one that checks in the end */
 #define SOON (WEFT_FOREVER - 1)                 /* a deadline that may pass */
 
 static struct sched model_sched;
 static struct worker model_worker;
-static struct thread model_thread[MODEL_THREADS];
-static struct fiber model_fiber[MODEL_THREADS];
-static struct model_sem model_token[MODEL_THREADS];
+static struct thread model_thread[WAITERS];
+static struct fiber model_fiber[WAITERS];
+static struct model_sem model_token[WAITERS];
 static atom32 model_somewhere;
 
 static void waiters_begin(void)
@@ -32,7 +34,7 @@ static void waiters_begin(void)
     memset(model_token, 0, sizeof model_token);
     memset(&model_somewhere, 0, sizeof model_somewhere);
     model_sched.count = 1;
-    for (uint32_t i = 0; i < MODEL_THREADS; i++) {
+    for (uint32_t i = 0; i < WAITERS; i++) {
         struct fiber *f = &model_fiber[i];
         f->handle.v = (UINT64_C(1) << FIBER_INDEX_BITS) | HANDLE_USED;
         f->index = i;
@@ -64,7 +66,7 @@ void worker_queue_chain(struct chain *c) { (void)c; }
 
 enum wait_state deadline_wait(struct fiber *self, int64_t deadline)
 {
-    if (!self->shield && load_seqcst32(&self->cancel) && wait_claim(self, WAIT_CANCEL))
+    if (!self->shield && load_relaxed32(&self->cancel) && wait_claim(self, WAIT_CANCEL))
         return wait_close(self);
     if (deadline == SOON && wait_claim(self, WAIT_TIMEOUT))
         return wait_close(self);
@@ -75,7 +77,8 @@ enum wait_state deadline_wait(struct fiber *self, int64_t deadline)
 /* What weft_cancel does to a fiber. */
 static void waiters_cancel(struct fiber *f)
 {
-    (void)xchg_seqcst32(&f->cancel, 1);
+    store_relaxed32(&f->cancel, 1);
+    fence_full();                               /* C1: pairs with wait_open */
     if (wait_claim(f, WAIT_CANCEL))
         ready(f);
 }
