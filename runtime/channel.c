@@ -36,6 +36,28 @@
 
 #define CLOSED 4u
 
+/* The lines that tests/model/channel_model.c must see broken. */
+#ifdef MUTANT_CHAN_COPY_AFTER_READY
+#define in_order(a, b) ((b), (a))
+#else
+#define in_order(a, b) ((a), (b))
+#endif
+#ifdef MUTANT_CHAN_READY_BEFORE_UNLOCK
+#define unlock_first(a, b) ((b), (a))
+#else
+#define unlock_first(a, b) ((a), (b))
+#endif
+#ifdef MUTANT_CHAN_NO_REFILL
+#define next_sender(c) NULL
+#else
+#define next_sender(c) wait_pop(&(c)->senders)
+#endif
+#ifdef MUTANT_CHAN_CLOSE_HALF
+#define all_receivers(c) NULL
+#else
+#define all_receivers(c) waiting_pop_all(&(c)->receivers, -EPIPE)
+#endif
+
 #ifdef WEFT_TINY
 #define SEGMENT_BYTES 64
 #else
@@ -182,7 +204,7 @@ int chan_try_recv(struct weft_chan *c, uint32_t state, void *value, struct chan_
     struct wait_node *n;
     if (length(c) > 0) {
         take(c, value, rest);
-        if ((n = wait_pop(&c->senders)) != NULL) {
+        if ((n = next_sender(c)) != NULL) {
             put(c, n->value);
             n->result = 0;
             rest->peer = n;
@@ -197,20 +219,28 @@ int chan_try_recv(struct weft_chan *c, uint32_t state, void *value, struct chan_
     return state & CLOSED ? -EPIPE : CHAN_WAIT;
 }
 
-void chan_settle(struct chan_rest *rest)
+static void hand_over(const struct chan_rest *rest)
 {
-#ifdef MUTANT_CHAN_COPY_AFTER_READY
-    if (rest->peer)
-        ready(rest->peer->fiber);
-#endif
     if (rest->to)
         copy(rest->to, rest->from, rest->size);
-#ifndef MUTANT_CHAN_COPY_AFTER_READY
+}
+
+static void wake(const struct chan_rest *rest)
+{
     if (rest->peer)
-        ready(rest->peer->fiber);               /* C2, F2: after this its frame, and the node in it, are gone */
-#endif
+        ready(rest->peer->fiber);               /* F2: after this its frame, and the node in it, are gone */
+}
+
+void chan_settle(struct chan_rest *rest)
+{
+    in_order(hand_over(rest), wake(rest));
     if (rest->dead)
         mem_free(rest->dead, rest->dead_size, CACHE_LINE);
+}
+
+static void leave(struct weft_chan *c, uint32_t state, struct chan_rest *rest)
+{
+    unlock_first(word_unlock(&c->word, state), chan_settle(rest));
 }
 
 /* ---- the calls ----------------------------------------------------------------------------------------------------------- */
@@ -239,8 +269,7 @@ int weft_chan_send(weft_chan *c, const void *value, int64_t deadline)
         node.value = (void *)(uintptr_t)value;  /* only read */
         return waiting_object(self, &c->word, state, &c->senders, &node, deadline, false);
     }
-    word_unlock(&c->word, state);
-    chan_settle(&rest);
+    leave(c, state, &rest);
     return r;
 }
 
@@ -262,8 +291,7 @@ int weft_chan_recv(weft_chan *c, void *value, int64_t deadline)
         node.value = value;
         return waiting_object(self, &c->word, state, &c->receivers, &node, deadline, false);
     }
-    word_unlock(&c->word, state);
-    chan_settle(&rest);
+    leave(c, state, &rest);
     return r;
 }
 
@@ -279,7 +307,7 @@ int weft_chan_close(weft_chan *c)
         return -EALREADY;
     }
     senders = waiting_pop_all(&c->senders, -EPIPE);
-    receivers = waiting_pop_all(&c->receivers, -EPIPE);
+    receivers = all_receivers(c);
     word_unlock(&c->word, CLOSED);
     waiting_ready_all(senders);
     waiting_ready_all(receivers);

@@ -21,6 +21,21 @@
 #include "runtime/mutex.h"
 #include "timers/waiting.h"
 
+/* The lines that tests/model/sync_model.c must see broken. */
+#ifdef MUTANT_SYNC_COND_NOT_ATOMIC
+#define queue_first(a, b) ((b), (a))
+#else
+#define queue_first(a, b) ((a), (b))
+#endif
+
+static void queue_up(struct weft_cond *c, struct wait_node *node)
+{
+    (void)word_lock(waiting_word(&c->word_));
+    wait_open(node->fiber);
+    wait_push(waiting_queue(&c->waiters_), node);
+    word_unlock(waiting_word(&c->word_), WORD_WAITERS);
+}
+
 /* Queue up, give the mutex away, wait. */
 static int await(struct weft_cond *c, struct weft_mutex *m, struct fiber *self, int64_t deadline)
 {
@@ -29,11 +44,7 @@ static int await(struct weft_cond *c, struct weft_mutex *m, struct fiber *self, 
     struct wait_node node = { .fiber = self };
     uint32_t state;
     int r;
-    (void)word_lock(word);
-    wait_open(self);
-    wait_push(q, &node);
-    word_unlock(word, WORD_WAITERS);
-    mutex_give(m);
+    queue_first(queue_up(c, &node), mutex_give(m));
     r = waiting_park(self, deadline);
     if (r == 0)
         return 0;

@@ -13,6 +13,13 @@
 
 #define SET 4u
 
+/* The line that tests/model/sync_model.c must see broken. */
+#ifdef MUTANT_SYNC_EVENT_READY_FIRST
+#define unlock_first(a, b) ((b), (a))
+#else
+#define unlock_first(a, b) ((a), (b))
+#endif
+
 int weft_event_set(struct weft_event *e)
 {
     atom32 *word = waiting_word(&e->word_);
@@ -22,8 +29,7 @@ int weft_event_set(struct weft_event *e)
         return 0;
     (void)word_lock(word);                      /* also if it is set already: this call's writes go to later waits too */
     all = waiting_pop_all(waiting_queue(&e->waiters_), 0);
-    word_unlock(word, SET);                     /* E1: the last touch */
-    waiting_ready_all(all);
+    unlock_first(word_unlock(word, SET), waiting_ready_all(all));       /* E1: the last touch, then the tokens */
     return 0;
 }
 

@@ -52,6 +52,28 @@
 
 enum { TRY = 1, HANDED };                       /* node->result: go and try; it is yours */
 
+/* The lines that tests/model/mutex_model.c must see broken. */
+#ifdef MUTANT_MUTEX_WOKEN_KEPT
+#define arrived(state) (state)
+#else
+#define arrived(state) ((state) & ~WOKEN)
+#endif
+#ifdef MUTANT_MUTEX_NO_LOCK_BIT
+#define busy(state) false
+#else
+#define busy(state) ((state) & WORD_LOCKED)
+#endif
+#ifdef MUTANT_MUTEX_UNLOCK_RELAXED
+#define cas_unlock cas_acquire32
+#else
+#define cas_unlock cas_acqrel32
+#endif
+#ifdef MUTANT_MUTEX_WAKE_FORGOTTEN
+#define on_its_way(state) ((state) & HELD)
+#else
+#define on_its_way(state) (((state) & (WORD_WAITERS | WOKEN)) != WORD_WAITERS)
+#endif
+
 static inline atom64 *owner(const struct weft_mutex *m) { return (atom64 *)(uintptr_t)&m->owner_; }
 static inline void own(struct weft_mutex *m, const struct fiber *f) { store_relaxed64(owner(m), (uint64_t)fiber_id(f)); }
 
@@ -79,7 +101,7 @@ static bool grab(atom32 *word, bool woken, int looks)
 {
     uint32_t seen = load_relaxed32(word);
     for (;;) {
-        uint32_t next = seen & WORD_LOCKED ? 0 : taken(seen, woken);
+        uint32_t next = busy(seen) ? 0 : taken(seen, woken);
         if (next) {
             if (cas_acquire32(word, &seen, next))       /* M1: pairs with mutex_give */
                 return true;
@@ -113,7 +135,7 @@ static int lock_slow(struct weft_mutex *m, struct fiber *self, int64_t deadline)
             break;
         }
         if (woken)
-            state &= ~WOKEN;
+            state = arrived(state);
         r = waiting_object(self, word, state, q, &node, deadline, woken);
         if (r < 0)
             return r;
@@ -165,11 +187,11 @@ static void give_slow(struct weft_mutex *m, uint32_t seen)
     struct wait_node *n = NULL;
     uint32_t state;
     /* nobody to wake, or somebody is on his way: as it was */
-    while (!(seen & WORD_LOCKED) && (seen & (WORD_WAITERS | WOKEN)) != WORD_WAITERS)
-        if (cas_acqrel32(word, &seen, seen & WOKEN ? seen & ~HELD : 0))         /* M1: pairs with lock */
+    while (!busy(seen) && on_its_way(seen))
+        if (cas_unlock(word, &seen, seen & WOKEN ? seen & ~HELD : 0))         /* M1: pairs with lock */
             return;
     state = word_lock(word);
-    if ((state & (WORD_WAITERS | WOKEN)) == WORD_WAITERS)
+    if (!on_its_way(state))
         n = wait_pop(q);
     if (!n) {
         state = state & WOKEN ? state & ~HELD : 0;
@@ -190,7 +212,7 @@ void mutex_give(struct weft_mutex *m)
 {
     uint32_t seen = HELD;
     store_relaxed64(owner(m), 0);
-    if (!cas_acqrel32(waiting_word(&m->word_), &seen, 0))       /* M1: pairs with lock */
+    if (!cas_unlock(waiting_word(&m->word_), &seen, 0))       /* M1: pairs with lock */
         give_slow(m, seen);
 }
 

@@ -15,6 +15,19 @@
 #include "runtime/weft.h"
 #include "timers/waiting.h"
 
+/* The line that tests/model/sync_model.c must see broken. */
+#ifdef MUTANT_SYNC_SEM_FIRST_ONLY
+static struct wait_node *waiter(struct wait_queue *q)
+{
+    struct wait_node *n = q->head;
+    if (n)
+        wait_remove(q, n);
+    return n && wait_claim(n->fiber, WAIT_EVENT) ? n : NULL;
+}
+#else
+#define waiter(q) wait_pop(q)
+#endif
+
 int weft_sem_init(struct weft_sem *s, unsigned permits)
 {
     *s = (struct weft_sem){ .count_ = permits };
@@ -46,7 +59,7 @@ int weft_sem_post(struct weft_sem *s)
     uint32_t state = word_lock(word);
     int r = 0;
     if (state & WORD_WAITERS)
-        n = wait_pop(q);
+        n = waiter(q);
     if (!n && s->count_ == UINT32_MAX)
         r = -EOVERFLOW;
     else if (!n)
