@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "sched/barrier.h"
 #include "sched/mem.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -80,7 +81,7 @@ int64_t rt_alive(struct weft_rt *rt, bool daemons)
 
 void rt_ended(struct weft_rt *rt)
 {
-    fence_full();                               /* Q1: pairs with rt_drain */
+    barrier_light();                            /* Q1: pairs with rt_drain */
     if (load_relaxed32(&rt->draining))
         weft_event_set(&rt->quiet);
 }
@@ -89,7 +90,7 @@ int rt_drain(struct weft_rt *rt, bool daemons, int64_t deadline)
 {
     int r = 0;
     store_relaxed32(&rt->draining, 1);
-    fence_full();                               /* Q1: pairs with rt_ended, rt_leave */
+    barrier_heavy();                            /* Q1: pairs with rt_ended, rt_leave */
     for (;;) {
         weft_event_reset(&rt->quiet);
         fence_full();

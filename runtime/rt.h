@@ -11,7 +11,7 @@
  * Counting   fibers are counted where they are spawned and where they end, by counters with one writer each. A reader who adds
  *            up first all that ended and then all that were spawned, and finds the same, knows that at one moment in between
  *            nobody lived; and only those who live (and threads inside) spawn.
- * Ordering   Q1 ended++; fence; read draining  <-- Dekker -->  draining = 1; fence; read the counters: the last one to end sees
+ * Ordering   Q1 ended++; light; read draining  <-- Dekker -->  draining = 1; heavy; read the counters: the last one to end sees
  *            that somebody waits, or the waiter sees that it has ended.
  *            Q2 a spawn publishes its fiber; fence; reads state  <-- Dekker -->  stop writes state; fence; walks the table: a fiber
  *            is seen by the walk, or its spawner sees the stop and cancels it itself.

@@ -65,7 +65,7 @@ static weft_t make(const struct spawn *s, struct weft_rt *rt, struct worker *w, 
         worker_queue_fresh(w, f);
     else
         worker_queue(f);
-    fence_full();                               /* Q2: pairs with the walk of weft_stop */
+    /* Q2: the fence with which both of them look for sleepers pairs with the walk of weft_stop */
     if (load_relaxed32(&rt->state) != RT_RUNNING && !(s->flags & FIBER_INTERNAL))
         weft_cancel(id);
     return id;

@@ -19,6 +19,7 @@
 #include "runtime/spawn.h"
 #include "runtime/timer.h"
 #include "runtime/trim.h"
+#include "sched/barrier.h"
 #include "sched/clock.h"
 #include "sched/overflow.h"
 #include "timers/waiting.h"
@@ -129,6 +130,7 @@ static int start(struct weft_rt **out, const struct weft_opts *given)
         return -EINVAL;
     if (waiting_stale())
         return -ESTALE;
+    barrier_init();
     if ((error = waiting_watch_fork()) < 0)
         return error;
     if (!(rt = rt_make()))

@@ -30,6 +30,9 @@
 #define STACK_CACHE 64
 #endif
 
+#define TINY_NS 1000                /* a worker that ran for less since its last search should not have stolen */
+#define PATIENCE 1023               /* most pauses that it waits before the next theft, about 13 us */
+#define PREFETCH 3                  /* fresh fibers ahead of the one that is taken */
 #define MAX_WORKERS 256             /* the parked set is a bitmap of this many bits */
 #define STACK_DEFAULT 65536         /* usable bytes of a fiber's stack */
 #define STACK_MIN 16384

@@ -138,6 +138,12 @@ static inline void *deque_pop(struct deque *d)
     return item;
 }
 
+/* Owner: what was pushed n items before the newest, a hint: it may be gone. */
+static inline void *deque_peek(struct deque *d, uint64_t n)
+{
+    return load_relaxedptr(deque_slot(load_relaxedptr(&d->ring), load_relaxed64(&d->bottom) - 1 - n));
+}
+
 /* Owner: the oldest, or NULL. The owner's bottom is exact, and slot t is its own store: the CAS alone settles it with the
  * thieves, without a fence. */
 static inline void *deque_take(struct deque *d)

@@ -310,9 +310,39 @@ static bool refill(struct stack_cache *c, unsigned class_, struct stack_slot *at
     unlock();
     if (n && n < more)
         memmove(slot, slot + more - n, n * sizeof *slot);
-    if (n)
+    if (n) {
         c->of[class_].n = n;
+        while (c->of[class_].warm < n && slot[n - 1 - c->of[class_].warm].flags & STACK_TOUCHED)
+            c->of[class_].warm++;
+    }
     return good;
+}
+
+/* A cold one if there is one: who gets it need not run soon, and stack_warm mends it. */
+static struct stack_slot cache_pop(struct stack_cache *c, unsigned class_)
+{
+    struct stack_slot *slot = c->of[class_].slot, at;
+    uint32_t n = c->of[class_].n--, warm = c->of[class_].warm;
+    if (warm == n) {
+        c->of[class_].warm--;
+        return slot[n - 1];
+    }
+    at = slot[n - warm - 1];
+    slot[n - warm - 1] = slot[n - 1];
+    return at;
+}
+
+static void cache_push(struct stack_cache *c, struct stack_slot at)
+{
+    struct stack_slot *slot = c->of[at.class_].slot;
+    uint32_t n = c->of[at.class_].n++, warm = c->of[at.class_].warm;
+    if (at.flags & STACK_TOUCHED) {
+        slot[n] = at;
+        c->of[at.class_].warm++;
+        return;
+    }
+    slot[n] = slot[n - warm];                   /* below all that are warm */
+    slot[n - warm] = at;
 }
 
 static void place(struct stack *s, struct stack_slot at)
@@ -329,7 +359,7 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
     if (class_ >= STACK_CLASSES)
         return -EINVAL;
     if (c && c->of[class_].n)
-        at = c->of[class_].slot[--c->of[class_].n];
+        at = cache_pop(c, class_);
     else if (!refill(c, class_, &at))
         return -ENOMEM;
     place(out, at);
@@ -342,12 +372,15 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
 
 void stack_warm(struct stack_cache *c, struct stack *s)
 {
-    uint32_t n = c->of[s->at.class_].n;
-    struct stack_slot *slot = c->of[s->at.class_].slot, cold = s->at;
-    if (n == 0 || !(slot[n - 1].flags & STACK_TOUCHED))
+    unsigned class_ = s->at.class_;
+    struct stack_slot *slot = c->of[class_].slot, cold = s->at;
+    uint32_t n = c->of[class_].n, warm = c->of[class_].warm;
+    if (warm == 0)
         return;
     place(s, slot[n - 1]);
-    slot[n - 1] = cold;
+    slot[n - 1] = slot[n - warm];               /* the cold one goes below all that are warm */
+    slot[n - warm] = cold;
+    c->of[class_].warm--;
 }
 
 /* The n that were put first. */
@@ -359,6 +392,8 @@ static void spill(struct stack_cache *c, unsigned class_, unsigned n)
         depot_put(slot[i]);
     unlock();
     c->of[class_].n -= n;
+    if (c->of[class_].warm > c->of[class_].n)
+        c->of[class_].warm = c->of[class_].n;
     memmove(slot, slot + n, c->of[class_].n * sizeof *slot);
 }
 
@@ -376,7 +411,7 @@ void stack_put(struct stack_cache *c, struct stack *s)
     }
     if (c->of[at.class_].n == cache_most(at.class_))
         spill(c, at.class_, cache_batch(at.class_));
-    c->of[at.class_].slot[c->of[at.class_].n++] = at;
+    cache_push(c, at);
 }
 
 void stack_cache_flush(struct stack_cache *c)

@@ -52,10 +52,11 @@ struct stack {
     struct stack_slot at;
 };
 
-/* Free stacks that one worker keeps, the warmest last. Valid when zeroed. */
+/* Free stacks that one worker keeps: the cold ones, that hold no memory, then `warm` warm ones, the warmest last.
+ * Valid when zeroed. */
 struct stack_cache {
     struct {
-        uint32_t n;
+        uint32_t n, warm;
         struct stack_slot slot[STACK_CACHE];
     } of[STACK_CLASSES];
 };

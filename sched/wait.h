@@ -11,7 +11,7 @@
  *            by a node found under its object's lock, by a timer under its shard's lock, by an id under the handle's lock.
  *            Nodes are linked and unlinked under the object's lock only; they lie on the waiter's stack, and a waiter that was
  *            not served unlinks its nodes itself before it returns.
- * Ordering   C1 wait_open: open; fence; then load cancel  <-- Dekker -->  wait_cancel: store cancel; fence; load wait: either
+ * Ordering   C1 wait_open: open; light; then load cancel  <-- Dekker -->  wait_cancel: store cancel; heavy; load wait: either
  *            the fiber sees that it is cancelled or the canceller finds the wait open.
  *            C2 wait_claim release -> wait_close acquire: the reason.
  *            C3 wait_open release -> wait_claim acquire: the state word is RUNNING. Who comes through an object's lock is ordered
@@ -24,13 +24,14 @@
 
 #include <stddef.h>
 
+#include "sched/barrier.h"
 #include "sched/fiber.h"
 
 /* The lines that tests/model/park_model.c must see broken. */
 #ifdef MUTANT_WAIT_OPEN_FENCE
 #define wait_open_fence() ((void)0)
 #else
-#define wait_open_fence() fence_full()
+#define wait_open_fence() barrier_light()
 #endif
 #ifdef MUTANT_WAIT_OPEN_RELAXED
 #define wait_open_store store_relaxed32
@@ -40,7 +41,7 @@
 #ifdef MUTANT_WAIT_CANCEL_FENCE
 #define wait_cancel_fence() ((void)0)
 #else
-#define wait_cancel_fence() fence_full()
+#define wait_cancel_fence() barrier_heavy()
 #endif
 #ifdef MUTANT_WAIT_NO_CAS
 #define wait_swap(word, seen, reason) (store_release32(word, reason), true)

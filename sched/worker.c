@@ -217,10 +217,18 @@ got:
     return f;
 }
 
+/* What was stolen last took less time than the theft: let its owner have the next ones, for a while. */
+static void hold_back(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->patience && !injector_length(&w->sched->injector) && !injector_length(&w->inbox); i++)
+        cpu_relax();
+}
+
 static struct fiber *search(struct worker *w)
 {
     struct sched *s = w->sched;
     struct fiber *f;
+    hold_back(w);
     for (int sweep = 0; sweep < SEARCH_SWEEPS; sweep++) {
         uint32_t start = draw(w, s->count);
         if ((f = from_injector(w)) != NULL)
@@ -247,19 +255,31 @@ static bool any_work(struct sched *s)
     return false;
 }
 
+/* A fiber in a next slot is not offered; but if its worker does not come round to it, somebody must notice. */
+static void watch_next(struct sched *s)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (load_relaxedptr(&s->workers[i].next) && !load_relaxed32(&s->watched)) {     /* W2: pairs with worker_queue */
+            s->hooks->watch(s);
+            return;
+        }
+}
+
 static bool last_look(void *arg)
 {
     struct worker *w = arg;
+    watch_next(w->sched);
     return injector_length(&w->inbox) || any_work(w->sched) || load_acquire32(&w->sched->stopping);
 }
 
-static void enter(struct worker *w, enum phase phase)
+static int64_t enter(struct worker *w, enum phase phase)
 {
     int64_t now = clock_now();
     uint32_t was = load_relaxed32(&w->phase);
     count_up64(&w->time[was], (uint64_t)now - load_relaxed64(&w->since));
     store_relaxed64(&w->since, (uint64_t)now);
     store_relaxed32(&w->phase, phase);
+    return now;
 }
 
 static struct fiber *find(struct worker *w)
@@ -267,7 +287,11 @@ static struct fiber *find(struct worker *w)
     struct sched *s = w->sched;
     struct fiber *f;
     bool searching;
-    enter(w, PHASE_SEARCH);
+    int64_t began = (int64_t)load_relaxed64(&w->since);
+    if (enter(w, PHASE_SEARCH) - began >= TINY_NS)
+        w->patience = 0;
+    else if (w->patience < PATIENCE)
+        w->patience = 2 * w->patience + 1;
     searching = idle_search(&s->idle);
     while (!(searching && (f = search(w)) != NULL)) {
         if (load_acquire32(&s->stopping) && !any_work(s) && !injector_length(&w->inbox)) {
@@ -293,24 +317,58 @@ static struct fiber *find(struct worker *w)
 
 /* ---- running ------------------------------------------------------------------------------------------------------------- */
 
+static void end(struct worker *w, struct fiber *f)
+{
+    san_fiber_end(&f->san);
+    stack_put(&w->stacks, &f->stack);
+    fiber_to_dead(f);
+    w->sched->hooks->ended(f);
+}
+
+static void yield(struct worker *w, struct fiber *f)
+{
+    uint64_t counts;
+    fiber_to_ready(f);
+    if (f->pin >= 0) {
+        chain_add(&w->mine, f);
+        return;
+    }
+    push(w, &w->ready, f);
+    /* No fence: this worker is awake and comes round to f itself, so nothing is lost if a parker and we miss each other, only that
+     * one has no company until the next push. With the fence a yield costs half as much again. */
+    counts = load_relaxed64(&w->sched->idle.counts);
+    if ((uint32_t)counts && !(counts >> 32))
+        wake_one(w->sched, w);
+}
+
+/* The next fiber is on the stack that was left for it, and the registers of the one that was left are saved: act on its wish.
+ * From here on a parked one is not ours. */
+static void settle(void)
+{
+    struct thread *t = thread_self();
+    struct fiber *left = t->left;
+    if (!left)
+        return;                                 /* we come from the loop */
+    t->left = NULL;
+    if (t->after == AFTER_YIELD) {
+        yield(t->worker, left);
+    } else if (t->after == AFTER_END) {
+        end(t->worker, left);
+    } else if (!fiber_to_parked(left)) {        /* the token came before */
+        fiber_to_ready(left);
+        worker_queue(left);
+    }
+}
+
 static void first(void *arg)
 {
     struct fiber *f = arg;
     san_switch_after(&f->san);
+    settle();
     f->result = f->fn(f->arg);
     if (!thread_self()->worker)                 /* it returned between weft_block_begin and _end */
         worker_leave(AFTER_REJOIN);
     worker_leave(AFTER_END);
-}
-
-void worker_leave(enum after wish)
-{
-    struct thread *t = thread_self();
-    struct fiber *f = t->fiber;
-    t->after = wish;
-    san_switch_before(&f->san, &t->san, wish == AFTER_END);
-    context_switch(&f->context, &t->base);
-    san_switch_after(&f->san);
 }
 
 static void prepare(struct worker *w, struct fiber *f)
@@ -322,48 +380,52 @@ static void prepare(struct worker *w, struct fiber *f)
         f->pin = (int32_t)w->index;
 }
 
-static void resume(struct thread *t, struct fiber *f)
-{
-    t->fiber = f;
-    san_switch_before(&t->san, &f->san, false);
-    context_switch(&t->base, &f->context);
-    san_switch_after(&t->san);
-    t->fiber = NULL;
-}
-
-static void end(struct worker *w, struct fiber *f)
-{
-    san_fiber_end(&f->san);
-    stack_put(&w->stacks, &f->stack);
-    fiber_to_dead(f);
-    w->sched->hooks->ended(f);
-}
-
-static void yield(struct worker *w, struct fiber *f)
-{
-    fiber_to_ready(f);
-    if (f->pin >= 0) {
-        chain_add(&w->mine, f);
-        return;
-    }
-    push(w, &w->ready, f);
-    wake_one(w->sched, w);
-}
-
-/* Run f until it lets go of this thread's stack; false: the thread has no worker any more. */
-static bool dispatch(struct thread *t, struct fiber *f)
+/* f is going to run on t. */
+static void begin(struct thread *t, struct fiber *f)
 {
     if (load_relaxed32(&f->state) == FIBER_NEW)
         prepare(t->worker, f);
     count_up64(&t->worker->dispatched, 1);
     fiber_to_running(f);
-    do
-        resume(t, f);
-    while (t->after == AFTER_PARK && !fiber_to_parked(f));      /* from here on a parked f is not ours */
+    t->fiber = f;
+}
+
+void worker_leave(enum after wish)
+{
+    struct thread *t = thread_self();
+    struct fiber *f = t->fiber, *next = wish == AFTER_REJOIN ? NULL : pick(t->worker);
+    if (!next && wish == AFTER_YIELD)
+        return;                                 /* a thief was faster: there is nobody to yield to */
+    t->after = wish;
+    if (next) {
+        t->left = f;
+        begin(t, next);
+        san_switch_before(&f->san, &next->san, wish == AFTER_END);
+        context_switch(&f->context, &next->context);
+    } else {
+        san_switch_before(&f->san, &t->san, wish == AFTER_END);
+        context_switch(&f->context, &t->base);
+    }
+    san_switch_after(&f->san);
+    settle();
+}
+
+/* Run f, and those that fibers switch to by themselves, until one of them finds nobody to switch to; false: the thread has no
+ * worker any more. */
+static bool dispatch(struct thread *t, struct fiber *f)
+{
+    begin(t, f);
+    for (;;) {
+        san_switch_before(&t->san, &f->san, false);
+        context_switch(&t->base, &f->context);
+        san_switch_after(&t->san);
+        f = t->fiber;                           /* the one that came back */
+        if (t->after != AFTER_PARK || fiber_to_parked(f))
+            break;                              /* a parked f is not ours any more */
+    }
+    t->fiber = NULL;
     if (t->after == AFTER_END)
         end(t->worker, f);
-    else if (t->after == AFTER_YIELD)
-        yield(t->worker, f);
     else if (t->after == AFTER_REJOIN) {
         fiber_to_ready(f);
         worker_queue(f);

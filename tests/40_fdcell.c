@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The cell of a descriptor number: who is woken by what, and that a call never meets the file that came after its own. */
 #include <criterion/criterion.h>
+#include <limits.h>
 
 #define FAIL(...) cr_assert_fail(__VA_ARGS__)
 #include "io/fdcell.h"

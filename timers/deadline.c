@@ -31,7 +31,7 @@ static void park_until(struct fiber *self, int64_t deadline)
 
 enum wait_state deadline_wait(struct fiber *self, int64_t deadline)
 {
-    if (!self->shield && load_relaxed32(&self->cancel) && wait_claim(self, WAIT_CANCEL))     /* C1: after wait_open's fence */
+    if (!self->shield && load_relaxed32(&self->cancel) && wait_claim(self, WAIT_CANCEL))     /* C1: after wait_open's barrier */
         return wait_close(self);                /* nobody else won, so no token comes */
     if (park_is_thread(self)) {
         if (!park_thread(self, deadline) && !wait_claim(self, WAIT_TIMEOUT))

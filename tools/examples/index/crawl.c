@@ -34,6 +34,7 @@
 enum {
     BATCH = 32,                                 /* files per scanning fiber */
     BLOCK = 256 * 1024,                         /* bytes read and counted at a time */
+    TOKENS = 64,                                /* counted at a time */
     FIBERS = 4096,                              /* most fibers at one time */
     DESCRIPTORS = 128,                          /* most files and directories open at one time */
 };
@@ -112,6 +113,8 @@ static void tally(struct block *b)
 {
     struct core *c = &b->index->cores[weft_worker()];
     const char *s = b->data, *end = s + b->len;
+    struct token tokens[TOKENS];
+    size_t n = 0;
     b->data[b->len] = 0;
     for (;;) {
         for (; class_of(*s) != LETTER; s++)
@@ -120,10 +123,16 @@ static void tally(struct block *b)
         const char *from = s++;
         while (class_of(*s))
             s++;
-        words_count(&c->words, b->file, from, (size_t)(s - from));
-        c->tokens++;
+        tokens[n++] = (struct token){.s = from, .len = (size_t)(s - from)};
+        if (n == TOKENS) {
+            words_count(&c->words, b->file, tokens, n);
+            c->tokens += n;
+            n = 0;
+        }
     }
 out:
+    words_count(&c->words, b->file, tokens, n);
+    c->tokens += n;
     b->next = c->spare;
     c->spare = b;
 }

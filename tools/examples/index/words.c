@@ -119,19 +119,18 @@ static void keep(struct word *w, struct place place, struct arena *arena)
     r->at[r->used++] = place;
 }
 
-void words_count(struct words *words, uint32_t file, const char *s, size_t n)
+static inline void count(struct words *words, uint32_t file, const struct token *t)
 {
-    uint64_t h = hash(s, n);
-    struct part *p = &words->parts[part_of(h)];
+    struct part *p = &words->parts[part_of(t->hash)];
     if (!p->slots)
         grow(p);
-    struct slot *slot = find(p, h, s, n);
+    struct slot *slot = find(p, t->hash, t->s, t->len);
     struct word *w = slot->word;
     if (!w) {
-        w = take(&words->arena, sizeof(*w) + n);
-        *w = (struct word){.count = 1, .last = {file, 1}, .len = n};
-        memcpy(w->text, s, n);
-        fill(p, slot, h, w);
+        w = take(&words->arena, sizeof(*w) + t->len);
+        *w = (struct word){.count = 1, .last = {file, 1}, .len = t->len};
+        memcpy(w->text, t->s, t->len);
+        fill(p, slot, t->hash, w);
         return;
     }
     w->count++;
@@ -141,6 +140,26 @@ void words_count(struct words *words, uint32_t file, const char *s, size_t n)
     }
     keep(w, w->last, &words->arena);
     w->last = (struct place){file, 1};
+}
+
+static inline const struct slot *first_slot(const struct words *words, uint64_t h)
+{
+    const struct part *p = &words->parts[part_of(h)];
+    return p->slots ? &p->slots[h & p->mask] : NULL;
+}
+
+void words_count(struct words *words, uint32_t file, struct token *tokens, size_t n)
+{
+    const struct slot *slot;
+    for (struct token *t = tokens; t < tokens + n; t++) {
+        t->hash = hash(t->s, t->len);
+        __builtin_prefetch(first_slot(words, t->hash));
+    }
+    for (struct token *t = tokens; t < tokens + n; t++)
+        if ((slot = first_slot(words, t->hash)))
+            __builtin_prefetch(slot->word, 1);
+    for (struct token *t = tokens; t < tokens + n; t++)
+        count(words, file, t);
 }
 
 void part_absorb(struct part *into, struct part *from, struct arena *arena)

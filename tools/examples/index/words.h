@@ -28,8 +28,10 @@ struct words {                                  /* zeroed is ready */
     struct arena arena;
 };
 
-/* Count the word s of n > 0 bytes once more, in this file. */
-void words_count(struct words *w, uint32_t file, const char *s, size_t n);
+struct token { const char *s; size_t len; uint64_t hash; };     /* len > 0; the hash is words_count's */
+
+/* Count n tokens of this file. A few dozen at a time: their places in memory are fetched ahead, all together. */
+void words_count(struct words *w, uint32_t file, struct token *tokens, size_t n);
 
 /* Move what `from` holds into `into`; memory it takes comes from the arena, and the words stay where they were. */
 void part_absorb(struct part *into, struct part *from, struct arena *arena);
