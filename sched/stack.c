@@ -297,52 +297,39 @@ static unsigned cache_most(unsigned class_)
 
 static unsigned cache_batch(unsigned class_) { return (cache_most(class_) + 1) / 2; }
 
+static struct stack_pile *pile_of(struct stack_cache *c, struct stack_slot at)
+{
+    return at.flags & STACK_TOUCHED ? &c->of[at.class_].warm : &c->of[at.class_].cold;
+}
+
+static void pile_push(struct stack_pile *p, struct stack_slot at) { p->slot[p->n++] = at; }
+static struct stack_slot pile_pop(struct stack_pile *p) { return p->slot[--p->n]; }
+
 /* One stack for the caller, and the rest of a batch for the cache, which is empty. The warmest comes first and goes on top. */
 static bool refill(struct stack_cache *c, unsigned class_, struct stack_slot *at)
 {
     unsigned more = c ? cache_batch(class_) - 1 : 0, n = 0;
-    struct stack_slot *slot = c ? c->of[class_].slot : NULL;
+    struct stack_slot got[STACK_CACHE];
     bool good;
     lock();
     good = depot_take(class_, at);
-    while (good && n < more && depot_take(class_, &slot[more - 1 - n]))
+    while (good && n < more && depot_take(class_, &got[n]))
         n++;
     unlock();
-    if (n && n < more)
-        memmove(slot, slot + more - n, n * sizeof *slot);
-    if (n) {
-        c->of[class_].n = n;
-        while (c->of[class_].warm < n && slot[n - 1 - c->of[class_].warm].flags & STACK_TOUCHED)
-            c->of[class_].warm++;
-    }
+    for (; n; n--)
+        pile_push(pile_of(c, got[n - 1]), got[n - 1]);
     return good;
 }
 
-/* A cold one if there is one: who gets it need not run soon, and stack_warm mends it. */
-static struct stack_slot cache_pop(struct stack_cache *c, unsigned class_)
+/* The n that were put first. */
+static void spill(struct stack_pile *p, unsigned n)
 {
-    struct stack_slot *slot = c->of[class_].slot, at;
-    uint32_t n = c->of[class_].n--, warm = c->of[class_].warm;
-    if (warm == n) {
-        c->of[class_].warm--;
-        return slot[n - 1];
-    }
-    at = slot[n - warm - 1];
-    slot[n - warm - 1] = slot[n - 1];
-    return at;
-}
-
-static void cache_push(struct stack_cache *c, struct stack_slot at)
-{
-    struct stack_slot *slot = c->of[at.class_].slot;
-    uint32_t n = c->of[at.class_].n++, warm = c->of[at.class_].warm;
-    if (at.flags & STACK_TOUCHED) {
-        slot[n] = at;
-        c->of[at.class_].warm++;
-        return;
-    }
-    slot[n] = slot[n - warm];                   /* below all that are warm */
-    slot[n - warm] = at;
+    lock();
+    for (unsigned i = 0; i < n; i++)
+        depot_put(p->slot[i]);
+    unlock();
+    p->n -= n;
+    memmove(p->slot, p->slot + n, p->n * sizeof *p->slot);
 }
 
 static void place(struct stack *s, struct stack_slot at)
@@ -352,14 +339,17 @@ static void place(struct stack *s, struct stack_slot at)
     s->at = at;
 }
 
+/* A cold one if there is one: who gets it need not run soon, and stack_warm mends it. */
 int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
 {
     unsigned class_ = usable <= STACK_MIN ? 0 : 64 - STACK_SHIFT_LEAST - (unsigned)__builtin_clzl(usable - 1);
     struct stack_slot at;
     if (class_ >= STACK_CLASSES)
         return -EINVAL;
-    if (c && c->of[class_].n)
-        at = cache_pop(c, class_);
+    if (c && c->of[class_].cold.n)
+        at = pile_pop(&c->of[class_].cold);
+    else if (c && c->of[class_].warm.n)
+        at = pile_pop(&c->of[class_].warm);
     else if (!refill(c, class_, &at))
         return -ENOMEM;
     place(out, at);
@@ -370,36 +360,10 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
     return 0;
 }
 
-void stack_warm(struct stack_cache *c, struct stack *s)
-{
-    unsigned class_ = s->at.class_;
-    struct stack_slot *slot = c->of[class_].slot, cold = s->at;
-    uint32_t n = c->of[class_].n, warm = c->of[class_].warm;
-    if (warm == 0)
-        return;
-    place(s, slot[n - 1]);
-    slot[n - 1] = slot[n - warm];               /* the cold one goes below all that are warm */
-    slot[n - warm] = cold;
-    c->of[class_].warm--;
-}
-
-/* The n that were put first. */
-static void spill(struct stack_cache *c, unsigned class_, unsigned n)
-{
-    struct stack_slot *slot = c->of[class_].slot;
-    lock();
-    for (unsigned i = 0; i < n; i++)
-        depot_put(slot[i]);
-    unlock();
-    c->of[class_].n -= n;
-    if (c->of[class_].warm > c->of[class_].n)
-        c->of[class_].warm = c->of[class_].n;
-    memmove(slot, slot + n, c->of[class_].n * sizeof *slot);
-}
-
 void stack_put(struct stack_cache *c, struct stack *s)
 {
     struct stack_slot at = s->at;
+    struct stack_pile *p;
     if (at.segment == 0)
         broken("weft: a stack was put twice\n");
     *s = (struct stack){ 0 };
@@ -409,16 +373,29 @@ void stack_put(struct stack_cache *c, struct stack *s)
         unlock();
         return;
     }
-    if (c->of[at.class_].n == cache_most(at.class_))
-        spill(c, at.class_, cache_batch(at.class_));
-    cache_push(c, at);
+    p = pile_of(c, at);
+    if (p->n == cache_most(at.class_))
+        spill(p, cache_batch(at.class_));
+    pile_push(p, at);
+}
+
+void stack_warm(struct stack_cache *c, struct stack *s)
+{
+    struct stack cold = *s;
+    if (c->of[s->at.class_].warm.n == 0)
+        return;
+    place(s, pile_pop(&c->of[s->at.class_].warm));
+    stack_put(c, &cold);
 }
 
 void stack_cache_flush(struct stack_cache *c)
 {
-    for (unsigned k = 0; k < STACK_CLASSES; k++)
-        if (c->of[k].n)
-            spill(c, k, c->of[k].n);
+    for (unsigned k = 0; k < STACK_CLASSES; k++) {
+        if (c->of[k].cold.n)
+            spill(&c->of[k].cold, c->of[k].cold.n);
+        if (c->of[k].warm.n)
+            spill(&c->of[k].warm, c->of[k].warm.n);
+    }
 }
 
 /* ---- giving memory back ------------------------------------------------------------------------------------------------- */

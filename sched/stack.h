@@ -52,13 +52,15 @@ struct stack {
     struct stack_slot at;
 };
 
-/* Free stacks that one worker keeps: the cold ones, that hold no memory, then `warm` warm ones, the warmest last.
- * Valid when zeroed. */
+/* Free stacks, the one that was put last at the end. */
+struct stack_pile {
+    uint32_t n;
+    struct stack_slot slot[STACK_CACHE];
+};
+
+/* What one worker keeps, by class: those that hold no memory, and those that do. Valid when zeroed. */
 struct stack_cache {
-    struct {
-        uint32_t n, warm;
-        struct stack_slot slot[STACK_CACHE];
-    } of[STACK_CLASSES];
+    struct { struct stack_pile cold, warm; } of[STACK_CLASSES];
 };
 
 /* A stack of at least usable bytes (less up to 896 of colour, see stack.c). c may be NULL. 0; -ENOMEM; -EINVAL: more than the
