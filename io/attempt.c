@@ -79,7 +79,7 @@ static int64_t wait_in_thread(struct attempt *a, int64_t deadline)
 /* Let the I/O thread know of the file, and find out if it can be waited for. */
 static int64_t watch(struct attempt *a)
 {
-    int r = reactor_watch(a->self->sched->reactor, a->fd);
+    int r = reactor_watch(a->self->sched->reactor, a->fd, ways(a) & FDCELL_WRITE);
     if (r == 1)
         store_relaxed32(&a->cell->kind, FDCELL_UNKNOWN);        /* another file, perhaps */
     if (r != -EPERM)

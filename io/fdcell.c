@@ -22,10 +22,26 @@
 #define CHUNK (1 << CHUNK_BITS)
 #define NUMBERS (1 << 24)
 
-#ifdef MUTANT_FDCELL_GENERATION                 /* for the tests, which must notice */
-static bool same(uint64_t use, const struct fdcell_visit *v) { (void)use; (void)v; return true; }
+/* Each mutant leaves one look out; the tests must notice. */
+#ifdef MUTANT_FDCELL_GENERATION
+#define same(use, v) true
 #else
-static bool same(uint64_t use, const struct fdcell_visit *v) { return use >> 32 == v->generation; }
+#define same(use, v) ((use) >> 32 == (v)->generation)
+#endif
+#ifdef MUTANT_FDCELL_CLOSING
+#define closing(use) false
+#else
+#define closing(use) ((use) & CLOSING)
+#endif
+#ifdef MUTANT_FDCELL_VISITS
+#define visited(use) false
+#else
+#define visited(use) ((use) & VISITS)
+#endif
+#ifdef MUTANT_FDCELL_EDGES
+#define edge_since(c, v, i) false
+#else
+#define edge_since(c, v, i) (load_relaxed32(&(c)->edges[i]) != (v)->edges[i])
 #endif
 
 _Static_assert(sizeof(struct fdcell) == 128, "two cache lines, which are fetched together");
@@ -88,7 +104,8 @@ void fdcell_leave(struct fdcell *c)
 bool fdcell_same(struct fdcell *c, const struct fdcell_visit *v)
 {
     uint64_t use = load_acquire64(&c->use);
-    return !(use & CLOSING) && same(use, v);
+    (void)v;
+    return !closing(use) && same(use, v);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------------------- */
@@ -112,7 +129,7 @@ int fdcell_queue(struct fdcell *c, const struct fdcell_visit *v, struct fiber *s
     uint32_t state = word_lock(&c->word);
     int error = fdcell_same(c, v) ? 0 : -EBADF;                 /* R3: pairs with fdcell_close */
     for (unsigned i = 0; i < 2; i++)
-        if (!error && ways & 1u << i && load_relaxed32(&c->edges[i]) != v->edges[i])    /* R1 */
+        if (!error && ways & 1u << i && edge_since(c, v, i))    /* R1 */
             error = -EAGAIN;
     if (!error) {
         wait_open(self);
@@ -222,7 +239,7 @@ void fdcell_close(struct fdcell *c, struct wait_node **waiters, bool *watched)
     end = take(&c->queue[1], true, -EBADF, end);
     end = take(&c->threads, true, -EBADF, end);
     unlock(c, 0);
-    while (load_acquire64(&c->use) & VISITS)                    /* R5: pairs with fdcell_leave */
+    while (visited(load_acquire64(&c->use)))                    /* R5: pairs with fdcell_leave */
         lock_wait(&tries);
     store_relaxed32(&c->kind, FDCELL_UNKNOWN);
 }

@@ -13,7 +13,7 @@
 #include "timers/timers.h"
 
 #define WAKE UINT64_MAX                         /* as data: the eventfd */
-#define EDGES (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET)
+#define EDGES (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 static struct reactor *all;
@@ -69,10 +69,17 @@ void reactor_interrupt(void *arg)
 
 /* ---- the set ------------------------------------------------------------------------------------------------------------- */
 
-int reactor_watch(struct reactor *r, int fd)
+int reactor_watch(struct reactor *r, int fd, bool write)
 {
-    int error = sys_epoll(r->epfd, EPOLL_CTL_ADD, fd, EDGES, (uint64_t)fd);
-    return error == -EEXIST ? 0 : error < 0 ? error : 1;
+    uint32_t edges = write ? EDGES | EPOLLOUT : EDGES;
+    int error = write ? sys_epoll(r->epfd, EPOLL_CTL_MOD, fd, edges, (uint64_t)fd) : -ENOENT;
+    if (error != -ENOENT)
+        return error;
+    error = sys_epoll(r->epfd, EPOLL_CTL_ADD, fd, edges, (uint64_t)fd);
+    if (error != -EEXIST)
+        return error < 0 ? error : 1;
+    /* two came first at once: the other's may be without EPOLLOUT */
+    return write ? sys_epoll(r->epfd, EPOLL_CTL_MOD, fd, edges, (uint64_t)fd) : 0;
 }
 
 void reactor_forget(int fd)

@@ -7,11 +7,13 @@
  * Loop       expire timers; queue all that became ready as one chain (one wake-up, the chain does the rest); sleep until the next
  *            timer or event; look up the cell of each event and take out who waits. The thread blocks in epoll_pwait2 only.
  *            With nothing due it sleeps without end: an idle runtime has no wake-ups.
- * Events     edge-triggered, both directions, registered at the first wait and never changed: so a hang-up that nobody waits for
- *            is told once and cannot spin, and a wait costs no epoll_ctl but the verification (watch). The data is the number alone:
- *            see Rejected in fdcell.h. The eventfd is edge-triggered, too: each write is an edge, nobody reads it.
- * Verify     reactor_watch is called before each wait: EEXIST says that this very file is in the set under this number. If another
- *            took the number, closed by plain close(2), it is new to the set and added now, with an edge for what it is ready for.
+ * Events     edge-triggered: so a hang-up that nobody waits for is told once and cannot spin. Reading from the first wait on, writing
+ *            from the first wait to write on: a Unix socket tells its writer of each byte that is read, and most never wait for
+ *            that. The data is the number alone: see Rejected in fdcell.h. The eventfd is edge-triggered, too: each write is
+ *            an edge, nobody reads it.
+ * Verify     reactor_watch is called before each wait: EEXIST (or a MOD that succeeds) says that this very file is in the set under
+ *            this number. If another took the number, closed by plain close(2), it is new to the set and added now. What the file
+ *            is ready for at an ADD or a MOD is told as an edge, so none is lost before it.
  * Forget     a file that was dup'ed stays in the set when its number is closed, so weft_close takes it out by hand, in the sets of
  *            all runtimes. Never in the child of a fork: it has the same sets.
  * Lock       a rwlock over the list of reactors, innermost; readers are those who close.
@@ -52,7 +54,7 @@ void reactor_interrupt(void *arg);
 
 /* Make sure that edges of the file behind fd are told. 1: it is new; 0: it was there; -EPERM: a file without readiness;
  * -EBADF, -ENOMEM, -ENOSPC. */
-int reactor_watch(struct reactor *r, int fd);
+int reactor_watch(struct reactor *r, int fd, bool write);
 
 void reactor_forget(int fd);                    /* fd is going to be closed */
 

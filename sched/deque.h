@@ -162,7 +162,7 @@ static inline void *deque_take(struct deque *d)
     return NULL;
 }
 
-/* The same for an owner that shares its deque with no thief: a runtime of one worker. */
+/* Pop and take for an owner that shares its deque with no thief: a runtime of one worker. */
 static inline void *deque_pop_alone(struct deque *d)
 {
     uint64_t b = load_relaxed64(&d->bottom);

@@ -72,16 +72,19 @@ void futex_wake(atom32 *word);
 bool park_thread(struct fiber *self, int64_t deadline)
 {
     uint32_t seen = FIBER_RUNNING;
+    int kept = errno;                           /* the caller's: a thread stays itself, so it may be given back */
+    bool late = false;
     if (!cas_acqrel32(&self->state, &seen, FIBER_PARKED) && seen == FIBER_NOTIFIED)     /* F2: pairs with fiber_notify */
         goto taken;
-    for (;;) {
-        bool late = futex_wait(&self->state, FIBER_PARKED, deadline);
+    while (!late) {
+        late = futex_wait(&self->state, FIBER_PARKED, deadline);
         if (load_acquire32(&self->state) != FIBER_PARKED)       /* F2 */
             goto taken;
-        if (late)
-            return false;                       /* still PARKED: the caller claims its wait, or parks again for the token */
     }
+    errno = kept;
+    return false;                               /* still PARKED: the caller claims its wait, or parks again for the token */
 taken:
+    errno = kept;
     store_relaxed32(&self->state, FIBER_RUNNING);
     return true;
 }

@@ -3,6 +3,7 @@
 #include "sched/threads.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -136,7 +137,12 @@ void sched_stop(struct sched *s, struct threads *t)
     join_all(t);
 }
 
-void sched_destroy(struct sched *s) { destroy(s, s->count); }
+void sched_destroy(struct sched *s)
+{
+    while (worker_visited(s))                   /* V1: they have queued what they had, and are on their way out */
+        sched_yield();
+    destroy(s, s->count);
+}
 
 int sched_start(struct sched *s, struct threads *t, unsigned workers, const struct sched_hooks *hooks, const char *name)
 {

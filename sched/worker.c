@@ -41,14 +41,24 @@ static void push(struct worker *w, struct deque *d, struct fiber *f)
         inject(w->sched, f);                    /* no memory to grow: the injector needs none */
 }
 
+/* Whoever queues a fiber from outside must be out before the scheduler is destroyed, which may be as soon as that fiber has run:
+ * V1 visit_end release -> worker_visits acquire. */
+static void visit_begin(struct sched *s) { (void)add_relaxed32(&s->visits, 1); }
+static void visit_end(struct sched *s) { (void)add_acqrel32(&s->visits, -1u); }
+
+bool worker_visited(const struct sched *s) { return load_acquire32(&s->visits); }
+
 /* A pinned fiber, from somewhere else than its worker. */
 static void send(struct fiber *f)
 {
-    struct worker *w = &f->sched->workers[f->pin];
-    struct chain c = { NULL, NULL, 0, f->sched };
+    struct sched *s = f->sched;
+    struct worker *w = &s->workers[f->pin];
+    struct chain c = { NULL, NULL, 0, s };
+    visit_begin(s);
     chain_add(&c, f);
     injector_push(&w->inbox, &c);
-    idle_wake(&w->sched->idle, w->index);
+    idle_wake(&s->idle, w->index);
+    visit_end(s);
 }
 
 void worker_queue(struct fiber *f)
@@ -63,17 +73,17 @@ void worker_queue(struct fiber *f)
         else
             send(f);
     } else if (!w) {
+        visit_begin(s);
         inject(s, f);
         wake_one(s, NULL);
+        visit_end(s);
     } else {
-        struct fiber *before = xchg_acqrelptr(&w->next, f);     /* W1: pairs with from_next, steal_next */
+        struct fiber *before = xchg_seqcstptr(&w->next, f);     /* W1: pairs with from_next, steal_next; W2; M2 */
         if (before) {
             push(w, &w->ready, before);
             wake_one(s, w);
-        } else if (!w->alone) {
-            fence_full();                       /* M2: pairs with the monitor (runtime/monitor.h) */
-            if ((uint32_t)load_relaxed64(&s->idle.counts) && !load_relaxed32(&s->watched))
-                s->hooks->watch(s);
+        } else if (!w->alone && (uint32_t)load_seqcst64(&s->idle.counts) && !load_seqcst32(&s->watched)) {
+            s->hooks->watch(s);                 /* W2: pairs with last_look; M2: with the monitor */
         }
     }
 }
@@ -88,8 +98,10 @@ void worker_queue_chain(struct chain *c)
             chain_add(&free, f);
     if (!free.head)
         return;
+    visit_begin(c->sched);
     injector_push(&c->sched->injector, &free);
     wake_one(c->sched, NULL);
+    visit_end(c->sched);
 }
 
 void worker_queue_fresh(struct worker *w, struct fiber *f)
@@ -155,8 +167,12 @@ static struct fiber *newest(struct worker *w, struct deque *d) { return w->alone
 
 static struct fiber *from_fresh(struct worker *w)
 {
+    const char *ahead;
     if (deque_empty(&w->fresh))
         return NULL;
+    ahead = deque_peek(&w->fresh, PREFETCH);
+    __builtin_prefetch(ahead, 1);               /* a million of them do not fit into any cache */
+    __builtin_prefetch(ahead + CACHE_LINE, 1);
     return ++w->fresh_taken % FRESH_OLDEST_INTERVAL ? newest(w, &w->fresh) : oldest(w, &w->fresh);
 }
 

@@ -52,6 +52,7 @@ struct sched {
     struct reactor *reactor;
     struct pool *pool;
     atom32 stopping;                            /* A 1: workers end when they find nothing */
+    atom32 visits;                              /* A threads that queue something from outside just now: V1 */
     atom32 watched;                             /* A 1: the monitor is awake, no need to call it */
     struct injector injector;
     struct idle idle;
@@ -133,6 +134,9 @@ void worker_queue(struct fiber *f);
 
 /* Several of one scheduler, from a thread that is none of its workers'. */
 void worker_queue_chain(struct chain *c);
+
+/* Is somebody just queueing something from outside? */
+bool worker_visited(const struct sched *s);
 
 /* A fiber just spawned, by the thread that drives w. */
 void worker_queue_fresh(struct worker *w, struct fiber *f);

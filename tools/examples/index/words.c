@@ -171,6 +171,9 @@ void part_absorb(struct part *into, struct part *from, struct arena *arena)
     }
     for (size_t i = 0; from->slots && i <= from->mask; i++) {
         struct word *more = from->slots[i].word;
+        const struct slot *ahead = &from->slots[(i + 8) & from->mask];
+        __builtin_prefetch(ahead->word);
+        __builtin_prefetch(&into->slots[ahead->hash & into->mask]);
         if (!more)
             continue;
         struct slot *slot = find(into, from->slots[i].hash, more->text, more->len);
