@@ -80,6 +80,17 @@ static void send(struct fiber *f)
     visit_end(s);
 }
 
+/* W1: pairs with steal_next and itself; W2, M2: sequentially consistent for worker_queue. Without thieves nobody else writes it. */
+static struct fiber *swap_next(struct worker *w, struct fiber *f)
+{
+    struct fiber *before;
+    if (!w->alone)
+        return xchg_seqcstptr(&w->next, f);
+    before = load_relaxedptr(&w->next);
+    store_relaxedptr(&w->next, f);
+    return before;
+}
+
 void worker_queue(struct fiber *f)
 {
     struct sched *s = f->sched;
@@ -249,7 +260,7 @@ static struct fiber *steal_next(struct worker *victim)
     if (!load_relaxed32(&victim->stale))
         return NULL;
     f = load_acquireptr(&victim->next);
-    if (!f || !cas_acqrelptr(&victim->next, &f, NULL))          /* W1: pairs with worker_queue */
+    if (!f || !cas_acqrelptr(&victim->next, &f, NULL))          /* W1: pairs with swap_next */
         return NULL;
     store_relaxed32(&victim->stale, 0);
     return f;
