@@ -80,17 +80,6 @@ static void send(struct fiber *f)
     visit_end(s);
 }
 
-/* W1: pairs with steal_next and itself; W2, M2: sequentially consistent for worker_queue. Without thieves nobody else writes it. */
-static struct fiber *swap_next(struct worker *w, struct fiber *f)
-{
-    struct fiber *before;
-    if (!w->alone)
-        return xchg_seqcstptr(&w->next, f);
-    before = load_relaxedptr(&w->next);
-    store_relaxedptr(&w->next, f);
-    return before;
-}
-
 void worker_queue(struct fiber *f)
 {
     struct sched *s = f->sched;
