@@ -51,7 +51,7 @@ static weft_t make(const struct spawn *s, struct weft_rt *rt, struct worker *w, 
     int error;
     if (!f)
         return -ENOMEM;
-    error = stack_get(w ? &w->stacks : NULL, s->stack_size ? s->stack_size : rt->stack_size, &f->stack);
+    error = stack_promise(w ? &w->stacks : NULL, s->stack_size ? s->stack_size : rt->stack_size, &f->stack);
     if (error) {
         table_put(w ? &w->fibers : NULL, f);
         return error;

@@ -57,6 +57,7 @@ struct stack {
 struct stack_cache {
     struct {
         uint32_t n, warm;
+        uint32_t credit;            /* promises that may be made without asking the depot */
         struct stack_slot slot[STACK_CACHE];
     } of[STACK_CLASSES];
 };
@@ -67,13 +68,21 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out);
 void stack_put(struct stack_cache *c, struct stack *s);
 void stack_cache_flush(struct stack_cache *c);  /* all to the depot: the worker ends, or sleeps for long */
 
+/* The promise of a stack: stack_prepare takes the warmest that there is then, and cannot fail. So a fiber that has not run
+ * costs none, and a million that run to their end one after the other use one. Where a guard may fail (see above) it is
+ * stack_get. c may be NULL. Results as there. */
+int stack_promise(struct stack_cache *c, size_t usable, struct stack *out);
+
+void stack_redeem(struct stack_cache *c, struct stack *s);
 void stack_guard(struct stack *s);
 void stack_warm(struct stack_cache *c, struct stack *s);
 
-/* Before a fiber runs on it for the first time. One without memory changes places with a warm one of the cache: so a million
- * fibers that are spawned first and then run to their end one after the other use a handful of stacks. c may be NULL. */
+/* Before a fiber runs on it for the first time. One without memory changes places with a warm one of the cache. c may be NULL,
+ * but not for a promise. */
 static inline void stack_prepare(struct stack_cache *c, struct stack *s)
 {
+    if (!s->at.segment)
+        stack_redeem(c, s);
     if (c && !(s->at.flags & STACK_TOUCHED))
         stack_warm(c, s);
     if ((s->at.flags & (STACK_GUARDED | STACK_TOUCHED)) != (STACK_GUARDED | STACK_TOUCHED))
