@@ -142,7 +142,8 @@ void spawn_ended(struct fiber *f)
         table_put(&w->fibers, f);               /* unlocks it: the id is stale */
     else
         handle_unlock(f, handle | HANDLE_ENDED);
-    waiting_ready_all(joiners);
+    if (joiners)
+        waiting_ready_all(joiners);
     if (flags & FIBER_INTERNAL)
         return;
     count_up64(flags & FIBER_DAEMON ? &w->daemons_ended : &w->ended, 1);

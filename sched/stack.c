@@ -315,7 +315,6 @@ static unsigned cache_most(unsigned class_)
 }
 
 static unsigned cache_batch(unsigned class_) { return (cache_most(class_) + 1) / 2; }
-static unsigned cache_credit(unsigned class_) { return 4 * cache_most(class_); }      /* address space only */
 
 /* (L) Is there a slot that nobody was promised, or can one be made? */
 static bool spare(unsigned class_)
@@ -379,17 +378,14 @@ static void place(struct stack *s, struct stack_slot at)
     s->at = at;
 }
 
-static unsigned class_of(size_t usable)
-{
-    return usable <= STACK_MIN ? 0 : 64 - STACK_SHIFT_LEAST - (unsigned)__builtin_clzl(usable - 1);
-}
-
 int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
 {
-    unsigned class_ = class_of(usable);
+    unsigned class_ = stack_class(usable);
     struct stack_slot at;
     if (class_ >= STACK_CLASSES)
         return -EINVAL;
+    if (c && c->hot.at.segment)
+        stack_put_away(c, &c->hot);
     if (c && c->of[class_].n)
         at = cache_pop(c, class_);
     else if (!refill(c, class_, &at, false))
@@ -423,16 +419,14 @@ static void take_back(struct stack_cache *c, unsigned class_, unsigned n)
     unlock();
 }
 
-int stack_promise(struct stack_cache *c, size_t usable, struct stack *out)
+int stack_promise_more(struct stack_cache *c, size_t usable, struct stack *out)
 {
-    unsigned class_ = class_of(usable), got = 1;
+    unsigned class_ = stack_class(usable), got;
     if (class_ >= STACK_CLASSES)
         return -EINVAL;
-    if (c && c->of[class_].credit)
-        c->of[class_].credit--;
-    else if ((got = promises(class_, c ? cache_credit(class_) : 1)) == 0)
+    if ((got = promises(class_, c ? STACK_CREDIT / 2 : 1)) == 0)
         return stack_get(c, usable, out);
-    else if (c)
+    if (c)
         c->of[class_].credit = got - 1;
     *out = (struct stack){ .at.class_ = (uint8_t)class_ };
     return 0;
@@ -442,11 +436,13 @@ void stack_redeem(struct stack_cache *c, struct stack *s)
 {
     unsigned class_ = s->at.class_;
     struct stack_slot at;
+    if (c->hot.at.segment)                      /* of another class, or too much credit */
+        stack_put_away(c, &c->hot);
     if (c->of[class_].n) {
         at = c->of[class_].slot[--c->of[class_].n];
         c->of[class_].warm -= c->of[class_].warm > 0;
-        if (++c->of[class_].credit >= 2 * cache_credit(class_))     /* the depot keeps a slot less for us */
-            take_back(c, class_, cache_credit(class_));
+        if (++c->of[class_].credit > STACK_CREDIT)      /* the depot keeps a slot less for us */
+            take_back(c, class_, STACK_CREDIT / 2);
     } else if (!refill(c, class_, &at, true)) {
         broken("weft: a promised stack is not there\n");
     }
@@ -480,7 +476,7 @@ static void spill(struct stack_cache *c, unsigned class_, unsigned n)
     memmove(slot, slot + n, c->of[class_].n * sizeof *slot);
 }
 
-void stack_put(struct stack_cache *c, struct stack *s)
+void stack_put_away(struct stack_cache *c, struct stack *s)
 {
     struct stack_slot at = s->at;
     if (at.segment == 0)
@@ -499,6 +495,8 @@ void stack_put(struct stack_cache *c, struct stack *s)
 
 void stack_cache_flush(struct stack_cache *c)
 {
+    if (c->hot.at.segment)
+        stack_put_away(c, &c->hot);
     for (unsigned k = 0; k < STACK_CLASSES; k++) {
         if (c->of[k].n)
             spill(c, k, c->of[k].n);
