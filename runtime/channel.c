@@ -12,9 +12,9 @@
  * Values     A value is in one place: the sender's, the buffer, the receiver's. It moves once the move is decided by the claim of
  *            the waiting side, under the lock; a waiter that timed out or was cancelled had won its own claim before, so its
  *            value stays where it was. Sent = received + buffered, whatever else happens.
- * Copies     Handed from a sender to a receiver: outside the lock (channel.h). Into and out of the buffer: under it. For 4 KiB
- *            that is some 100 ns; for a megabyte it is as long as a time slice of some systems, and the others give up their CPU
- *            meanwhile (lock.c). Who needs more sends pointers, or uses a rendezvous.
+ * Copies     Handed from a sender to a receiver: outside the lock (channel.h). Into and out of the buffer: under it.
+ *            That is 0.1-0.3 us for 4 KiB and 0.1 ms for a megabyte, in which the others give up their CPU (lock.c). Who
+ *            cannot bear that sends pointers, or uses a rendezvous.
  * Buffer     capacity values in the channel's own memory; unbounded: segments of about a page in a list, allocated outside the
  *            lock, one kept in reserve, so that a queue that moves on without growing allocates nothing.
  * Freed at   the last touch of a call is word_unlock; a served waiter does not touch the channel again.

@@ -234,7 +234,7 @@ static bool depot_take(unsigned class_, struct stack_slot *at)
     } else if (pool.of[class_].clean.n) {
         *at = pop_head(&pool.of[class_].clean);
     } else {
-        if (!(k = fresh(class_)) && !grow(class_))
+        if (!fresh(class_) && !grow(class_))
             return false;
         k = fresh(class_);
         *at = (struct stack_slot){ .index = pool.segment[k].fresh++, .segment = k, .class_ = (uint8_t)class_ };
@@ -316,59 +316,44 @@ static unsigned cache_most(unsigned class_)
 
 static unsigned cache_batch(unsigned class_) { return (cache_most(class_) + 1) / 2; }
 
-/* (L) Is there a slot that nobody was promised, or can one be made? */
-static bool spare(unsigned class_)
+static struct stack_pile *pile_of(struct stack_cache *c, struct stack_slot at)
 {
-    return pool.of[class_].free > pool.of[class_].promised || grow(class_);
+    return at.flags & STACK_TOUCHED ? &c->of[at.class_].warm : &c->of[at.class_].cold;
 }
 
-/* One stack for the caller, and the rest of a batch for the cache, which is empty. The warmest comes first and goes on top. */
-static bool refill(struct stack_cache *c, unsigned class_, struct stack_slot *at, bool promised)
+static void pile_push(struct stack_pile *p, struct stack_slot at) { p->slot[p->n++] = at; }
+static struct stack_slot pile_pop(struct stack_pile *p) { return p->slot[--p->n]; }
+
+/* (L) Is there a slot that nobody was promised, or can one be made? */
+static bool spare(unsigned class_) { return pool.of[class_].free > pool.of[class_].promised || grow(class_); }
+
+/* One stack for the caller (1: it was promised), and the rest of a batch for the cache, which is empty. The warmest comes first
+ * and goes on top. */
+static bool refill(struct stack_cache *c, unsigned class_, struct stack_slot *at, unsigned promised)
 {
     unsigned more = c ? cache_batch(class_) - 1 : 0, n = 0;
-    struct stack_slot *slot = c ? c->of[class_].slot : NULL;
+    struct stack_slot got[STACK_CACHE];
     bool good;
     lock();
     pool.of[class_].promised -= promised;
     good = spare(class_) && depot_take(class_, at);
-    while (good && n < more && spare(class_) && depot_take(class_, &slot[more - 1 - n]))
+    while (good && n < more && spare(class_) && depot_take(class_, &got[n]))
         n++;
     unlock();
-    if (n && n < more)
-        memmove(slot, slot + more - n, n * sizeof *slot);
-    if (n) {
-        c->of[class_].n = n;
-        while (c->of[class_].warm < n && slot[n - 1 - c->of[class_].warm].flags & STACK_TOUCHED)
-            c->of[class_].warm++;
-    }
+    for (; n; n--)
+        pile_push(pile_of(c, got[n - 1]), got[n - 1]);
     return good;
 }
 
-/* A cold one if there is one: who gets it need not run soon, and stack_warm mends it. */
-static struct stack_slot cache_pop(struct stack_cache *c, unsigned class_)
+/* The n that were put first. */
+static void spill(struct stack_pile *p, unsigned n)
 {
-    struct stack_slot *slot = c->of[class_].slot, at;
-    uint32_t n = c->of[class_].n--, warm = c->of[class_].warm;
-    if (warm == n) {
-        c->of[class_].warm--;
-        return slot[n - 1];
-    }
-    at = slot[n - warm - 1];
-    slot[n - warm - 1] = slot[n - 1];
-    return at;
-}
-
-static void cache_push(struct stack_cache *c, struct stack_slot at)
-{
-    struct stack_slot *slot = c->of[at.class_].slot;
-    uint32_t n = c->of[at.class_].n++, warm = c->of[at.class_].warm;
-    if (at.flags & STACK_TOUCHED) {
-        slot[n] = at;
-        c->of[at.class_].warm++;
-        return;
-    }
-    slot[n] = slot[n - warm];                   /* below all that are warm */
-    slot[n - warm] = at;
+    lock();
+    for (unsigned i = 0; i < n; i++)
+        depot_put(p->slot[i]);
+    unlock();
+    p->n -= n;
+    memmove(p->slot, p->slot + n, p->n * sizeof *p->slot);
 }
 
 static void place(struct stack *s, struct stack_slot at)
@@ -378,6 +363,7 @@ static void place(struct stack *s, struct stack_slot at)
     s->at = at;
 }
 
+/* A cold one if there is one: who gets it need not run soon, and stack_warm mends it. */
 int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
 {
     unsigned class_ = stack_class(usable);
@@ -386,9 +372,11 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
         return -EINVAL;
     if (c && c->hot.at.segment)
         stack_put_away(c, &c->hot);
-    if (c && c->of[class_].n)
-        at = cache_pop(c, class_);
-    else if (!refill(c, class_, &at, false))
+    if (c && c->of[class_].cold.n)
+        at = pile_pop(&c->of[class_].cold);
+    else if (c && c->of[class_].warm.n)
+        at = pile_pop(&c->of[class_].warm);
+    else if (!refill(c, class_, &at, 0))
         return -ENOMEM;
     place(out, at);
     if (!(at.flags & STACK_GUARDED) && !pool.segment[at.segment].lazy && guard_split(out) != 0) {
@@ -398,15 +386,32 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
     return 0;
 }
 
+void stack_put_away(struct stack_cache *c, struct stack *s)
+{
+    struct stack_slot at = s->at;
+    struct stack_pile *p;
+    if (at.segment == 0)
+        broken("weft: a stack was put twice\n");
+    *s = (struct stack){ 0 };
+    if (!c) {
+        lock();
+        depot_put(at);
+        unlock();
+        return;
+    }
+    p = pile_of(c, at);
+    if (p->n == cache_most(at.class_))
+        spill(p, cache_batch(at.class_));
+    pile_push(p, at);
+}
+
 /* Up to n promises; 0: no memory, or guards that may fail. */
 static unsigned promises(unsigned class_, unsigned n)
 {
     unsigned got = 0;
     lock();
-    while (got < n && spare(class_) && !pool.eager) {
+    for (; got < n && spare(class_) && !pool.eager; got++)
         pool.of[class_].promised++;
-        got++;
-    }
     unlock();
     return got;
 }
@@ -435,15 +440,16 @@ int stack_promise_more(struct stack_cache *c, size_t usable, struct stack *out)
 void stack_redeem(struct stack_cache *c, struct stack *s)
 {
     unsigned class_ = s->at.class_;
+    struct stack_pile *p;
     struct stack_slot at;
     if (c->hot.at.segment)                      /* of another class, or too much credit */
         stack_put_away(c, &c->hot);
-    if (c->of[class_].n) {
-        at = c->of[class_].slot[--c->of[class_].n];
-        c->of[class_].warm -= c->of[class_].warm > 0;
+    p = c->of[class_].warm.n ? &c->of[class_].warm : &c->of[class_].cold;
+    if (p->n) {
+        at = pile_pop(p);
         if (++c->of[class_].credit > STACK_CREDIT)      /* the depot keeps a slot less for us */
             take_back(c, class_, STACK_CREDIT / 2);
-    } else if (!refill(c, class_, &at, true)) {
+    } else if (!refill(c, class_, &at, 1)) {
         broken("weft: a promised stack is not there\n");
     }
     place(s, at);
@@ -451,46 +457,13 @@ void stack_redeem(struct stack_cache *c, struct stack *s)
 
 void stack_warm(struct stack_cache *c, struct stack *s)
 {
-    unsigned class_ = s->at.class_;
-    struct stack_slot *slot = c->of[class_].slot, cold = s->at;
-    uint32_t n = c->of[class_].n, warm = c->of[class_].warm;
-    if (warm == 0)
+    struct stack cold = *s;
+    if (c->hot.at.segment)
+        stack_put_away(c, &c->hot);
+    if (c->of[s->at.class_].warm.n == 0)
         return;
-    place(s, slot[n - 1]);
-    slot[n - 1] = slot[n - warm];               /* the cold one goes below all that are warm */
-    slot[n - warm] = cold;
-    c->of[class_].warm--;
-}
-
-/* The n that were put first. */
-static void spill(struct stack_cache *c, unsigned class_, unsigned n)
-{
-    struct stack_slot *slot = c->of[class_].slot;
-    lock();
-    for (unsigned i = 0; i < n; i++)
-        depot_put(slot[i]);
-    unlock();
-    c->of[class_].n -= n;
-    if (c->of[class_].warm > c->of[class_].n)
-        c->of[class_].warm = c->of[class_].n;
-    memmove(slot, slot + n, c->of[class_].n * sizeof *slot);
-}
-
-void stack_put_away(struct stack_cache *c, struct stack *s)
-{
-    struct stack_slot at = s->at;
-    if (at.segment == 0)
-        broken("weft: a stack was put twice\n");
-    *s = (struct stack){ 0 };
-    if (!c) {
-        lock();
-        depot_put(at);
-        unlock();
-        return;
-    }
-    if (c->of[at.class_].n == cache_most(at.class_))
-        spill(c, at.class_, cache_batch(at.class_));
-    cache_push(c, at);
+    place(s, pile_pop(&c->of[s->at.class_].warm));
+    stack_put_away(c, &cold);
 }
 
 void stack_cache_flush(struct stack_cache *c)
@@ -498,8 +471,10 @@ void stack_cache_flush(struct stack_cache *c)
     if (c->hot.at.segment)
         stack_put_away(c, &c->hot);
     for (unsigned k = 0; k < STACK_CLASSES; k++) {
-        if (c->of[k].n)
-            spill(c, k, c->of[k].n);
+        if (c->of[k].cold.n)
+            spill(&c->of[k].cold, c->of[k].cold.n);
+        if (c->of[k].warm.n)
+            spill(&c->of[k].warm, c->of[k].warm.n);
         if (c->of[k].credit)
             take_back(c, k, c->of[k].credit);
     }

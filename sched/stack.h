@@ -35,7 +35,7 @@
 #define STACK_MAPS_KEPT 8           /* one in so many of vm.max_map_count is left to others */
 #endif
 
-#define STACK_CREDIT (8 * STACK_CACHE)  /* most promises that a worker has in hand, of a class */
+#define STACK_CREDIT (8 * STACK_CACHE)  /* most promises that a worker has in hand, of a class: address space only */
 
 #define STACK_GUARDED 1u            /* the page below base is a guard */
 #define STACK_TOUCHED 2u            /* it may have memory */
@@ -54,14 +54,18 @@ struct stack {
     struct stack_slot at;
 };
 
-/* Free stacks that one worker keeps: the cold ones, that hold no memory, then `warm` warm ones, the warmest last.
- * Valid when zeroed. */
+/* Free stacks, the one that was put last at the end. */
+struct stack_pile {
+    uint32_t n;
+    struct stack_slot slot[STACK_CACHE];
+};
+
+/* What one worker keeps, by class: those that hold no memory, and those that do. Valid when zeroed. */
 struct stack_cache {
-    struct stack hot;               /* warm, guarded, the last one put; segment 0: none */
+    struct stack hot;               /* warm, the last one put, as it was; segment 0: none */
     struct {
-        uint32_t n, warm;
+        struct stack_pile cold, warm;
         uint32_t credit;            /* promises that may be made without asking the depot */
-        struct stack_slot slot[STACK_CACHE];
     } of[STACK_CLASSES];
 };
 
@@ -76,15 +80,23 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out);
 void stack_put_away(struct stack_cache *c, struct stack *s);
 void stack_cache_flush(struct stack_cache *c);  /* all to the depot: the worker ends, or sleeps for long */
 
-/* The promise of a stack: stack_prepare takes the warmest that there is then, and cannot fail. So a fiber that has not run
- * costs none, and a million that run to their end one after the other use one. Where a guard may fail (see above) it is
- * stack_get. c may be NULL. Results as there. */
-static inline int stack_promise(struct stack_cache *c, size_t usable, struct stack *out);
 int stack_promise_more(struct stack_cache *c, size_t usable, struct stack *out);
-
 void stack_redeem(struct stack_cache *c, struct stack *s);
 void stack_guard(struct stack *s);
 void stack_warm(struct stack_cache *c, struct stack *s);
+
+/* The promise of a stack: stack_prepare takes the warmest that there is then, and cannot fail. So a fiber that has not run
+ * costs none, and a million that run to their end one after the other use one. Where a guard may fail (see above) it is
+ * stack_get. c may be NULL. Results as there. */
+static inline int stack_promise(struct stack_cache *c, size_t usable, struct stack *out)
+{
+    unsigned class_ = stack_class(usable);
+    if (!c || class_ >= STACK_CLASSES || !c->of[class_].credit)
+        return stack_promise_more(c, usable, out);
+    c->of[class_].credit--;
+    out->at = (struct stack_slot){ .class_ = (uint8_t)class_ };
+    return 0;
+}
 
 /* Before a fiber runs on it for the first time. One without memory changes places with a warm one of the cache. c may be NULL,
  * but not for a promise. */
@@ -99,29 +111,21 @@ static inline void stack_prepare(struct stack_cache *c, struct stack *s)
             return;
         }
         stack_redeem(c, s);
-    }
-    if (c && !(s->at.flags & STACK_TOUCHED))
+    } else if (c && !(s->at.flags & STACK_TOUCHED)) {
         stack_warm(c, s);
+    }
     if ((s->at.flags & (STACK_GUARDED | STACK_TOUCHED)) != (STACK_GUARDED | STACK_TOUCHED))
         stack_guard(s);
-}
-
-static inline int stack_promise(struct stack_cache *c, size_t usable, struct stack *out)
-{
-    unsigned class_ = stack_class(usable);
-    if (!c || class_ >= STACK_CLASSES || !c->of[class_].credit)
-        return stack_promise_more(c, usable, out);
-    c->of[class_].credit--;
-    out->at = (struct stack_slot){ .class_ = (uint8_t)class_ };
-    return 0;
 }
 
 /* Give it back; c may be NULL. */
 static inline void stack_put(struct stack_cache *c, struct stack *s)
 {
-    if (c && !c->hot.at.segment && s->at.segment && s->at.flags & STACK_TOUCHED) {
+    if (c && s->at.segment && s->at.flags & STACK_TOUCHED) {
+        if (c->hot.at.segment)
+            stack_put_away(c, &c->hot);
         c->hot = *s;
-        s->at.segment = 0;
+        *s = (struct stack){ 0 };
     } else {
         stack_put_away(c, s);
     }

@@ -39,7 +39,7 @@ struct pool;
 
 /* The floors above post themselves here. */
 struct sched_hooks {
-    void (*ended)(struct fiber *f);             /* on the loop's stack; publishes the result, frees the descriptor */
+    void (*ended)(struct fiber *f);             /* after it has left its stack; publishes the result, frees the descriptor */
     void (*watch)(struct sched *s);             /* somebody must look at the workers in a while (runtime/monitor.h) */
     void (*parking)(struct sched *s);           /* a worker is going to park (runtime/trim.h) */
 };
