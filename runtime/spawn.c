@@ -52,7 +52,7 @@ static weft_t make(const struct spawn *s, struct weft_rt *rt, struct worker *w, 
     int error;
     if (!f)
         return -ENOMEM;
-    error = stack_get(w ? &w->stacks : NULL, s->stack_size ? s->stack_size : rt->stack_size, &f->stack);
+    error = stack_promise(w ? &w->stacks : NULL, s->stack_size ? s->stack_size : rt->stack_size, &f->stack);
     if (error) {
         table_put(w ? &w->fibers : NULL, f);
         return error;
@@ -143,7 +143,8 @@ void spawn_ended(struct fiber *f)
         table_put(&w->fibers, f);               /* unlocks it: the id is stale */
     else
         handle_unlock(f, handle | HANDLE_ENDED);
-    waiting_ready_all(joiners);
+    if (joiners)
+        waiting_ready_all(joiners);
     if (flags & FIBER_INTERNAL)
         return;
     count_up_release64(flags & FIBER_DAEMON ? &w->daemons_ended : &w->ended, 1);        /* Q4: pairs with rt_alive */
