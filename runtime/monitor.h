@@ -12,7 +12,8 @@
  *            is busy) runs one fiber for too long: its tripwire is set and the fiber's next checkpoint yields.
  * Next slot  a fiber that lies in a next slot over two looks, while its worker dispatched nothing, is offered to thieves
  *            (worker.stale) and one is woken.
- * Ordering   M1 trip: tripwire = 0; fence; read watched  <-- Dekker -->  sleep_on: watched = 0; fence; tripwire = 1: the caller finds the
+ * Ordering   M1 trip: tripwire = 0; fence; read watched  <-- Dekker -->  sleep_on: watched = 0; fence; tripwire = 1: the
+ *            caller finds the
  *            monitor asleep and wakes it, or its tripwire stays set and its next checkpoint does.
  *            M2 worker_queue: next = fiber; fence; read watched  <-- Dekker -->  sleep_on: watched = 0; fence; read next.
  */

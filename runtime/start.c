@@ -3,7 +3,8 @@
  * start - how a runtime comes up, runs a main fiber, and goes down
  *
  * Start      1 a struct, 2 timers, 3 the pool, 4 the I/O thread, 5 workers. A failure takes back what was done, in reverse.
- * Stop       1 STOPPING: no more spawns, 2 every fiber is cancelled, 3 none is left (or the deadline has passed: they are named, and
+ * Stop       1 STOPPING: no more spawns, 2 every fiber is cancelled, 3 none is left (or the deadline has passed: they are
+ *            named, and
  *            the runtime stays STOPPING), 4 the callbacks' fiber ends, 5 nobody is inside from outside, 6 the workers' threads,
  *            7 the pool, 8 the I/O thread, which workers still needed, 9 workers and timers, 10 fibers that nobody joined,
  *            11 the struct.

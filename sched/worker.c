@@ -249,7 +249,7 @@ static struct fiber *steal_next(struct worker *victim)
     if (!load_relaxed32(&victim->stale))
         return NULL;
     f = load_acquireptr(&victim->next);
-    if (!f || !cas_acqrelptr(&victim->next, &f, NULL))          /* W1: pairs with worker_queue */
+    if (!f || !cas_acqrelptr(&victim->next, &f, NULL))          /* W1: pairs with swap_next */
         return NULL;
     store_relaxed32(&victim->stale, 0);
     return f;

@@ -2,7 +2,8 @@
 /*
  * sync_stress - the synchronisation rooms under threads, fibers, cancellations and deadlines, as the sanitizers see them
  *
- * Freed at once: a waiter frees the object the moment its wait has returned; the other side may not touch it any more. Conservation:
+ * Freed at once: a waiter frees the object the moment its wait has returned; the other side may not touch it any more.
+ * Conservation:
  * senders and receivers are cancelled and time out at random; what was sent is what was received and what is left. Exclusion: a
  * plain counter under the mutex, by fibers of two runtimes and by threads, with deadlines.
  * Sizes shrink under TSan, where a fiber is dear. A failure prints a seed; WEFT_SEED takes it back.
