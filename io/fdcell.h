@@ -41,7 +41,8 @@
  *            The count is the READY flag of other designs, but a stale one costs nothing: a flag must be cleared by somebody.
  * Passing    R2 An edge wakes one waiter (and, before it, those that only look), not all. It owes the edge to the next one: when
  *            its call came to an end (any but EAGAIN, which says that nothing is left) it calls fdcell_pass. A waiter that lost its
- *            claim to a deadline or a cancel is not found by wait_pop, and one that was woken calls again before it looks at either.
+ *            claim to a deadline or a cancel is not found by wait_pop, and one that was woken calls again before it looks
+ *            at either.
  *            So each edge goes on until somebody finds nothing, or nobody waits. Hang-ups and errors wake all.
  * Close      R3 fdcell_queue compares the generation under the lock, and close takes the waiters out under the lock after CLOSING:
  *            a waiter on its way in sees CLOSING or a new generation, or it is in the queue and taken out.

@@ -17,7 +17,8 @@
  *            After -ETIMEDOUT or -ECANCELED a handshake may still be going on: such a socket is good for weft_close only.
  * Out of     descriptors: the kernel says EMFILE even if there is no client. With one, accept waits for a weft_close (spare.h), and
  *            tries again by itself after 10 to 100 ms, since numbers are freed by close(2), too, and by other processes.
- * Rejected   accept on the blocking pool (a hop for each client, and a thread there that nobody can call back), SO_RCVTIMEO (seen by
+ * Rejected   accept on the blocking pool (a hop for each client, and a thread there that nobody can call back),
+ *            SO_RCVTIMEO (seen by
  *            all others), io_uring's accept (not to be had everywhere).
  */
 #include <errno.h>

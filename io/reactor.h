@@ -7,7 +7,8 @@
  * Loop       expire timers; queue all that became ready as one chain (one wake-up, the chain does the rest); sleep until the next
  *            timer or event; look up the cell of each event and take out who waits. The thread blocks in epoll_pwait2 only.
  *            With nothing due it sleeps without end: an idle runtime has no wake-ups.
- * Events     edge-triggered: so a hang-up that nobody waits for is told once and cannot spin. Reading from the first wait on, writing
+ * Events     edge-triggered: so a hang-up that nobody waits for is told once and cannot spin. Reading from the first wait
+ *            on, writing
  *            from the first wait to write on: a Unix socket tells its writer of each byte that is read, and most never wait for
  *            that. The data is the number alone: see Rejected in fdcell.h. The eventfd is edge-triggered, too: each write is
  *            an edge, nobody reads it.

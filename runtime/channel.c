@@ -12,9 +12,9 @@
  * Values     A value is in one place: the sender's, the buffer, the receiver's. It moves once the move is decided by the claim of
  *            the waiting side, under the lock; a waiter that timed out or was cancelled had won its own claim before, so its
  *            value stays where it was. Sent = received + buffered, whatever else happens.
- * Copies     Handed from a sender to a receiver: outside the lock (channel.h). Into and out of the buffer: under it. For 4 KiB
- *            that is some 100 ns; for a megabyte it is as long as a time slice of some systems, and the others give up their CPU
- *            meanwhile (lock.c). Who needs more sends pointers, or uses a rendezvous.
+ * Copies     Handed from a sender to a receiver: outside the lock (channel.h). Into and out of the buffer: under it.
+ *            That is 0.1-0.3 us for 4 KiB and 0.1 ms for a megabyte, in which the others give up their CPU (lock.c). Who
+ *            cannot bear that sends pointers, or uses a rendezvous.
  * Buffer     capacity values in the channel's own memory; unbounded: segments of about a page in a list, allocated outside the
  *            lock, one kept in reserve, so that a queue that moves on without growing allocates nothing.
  * Freed at   the last touch of a call is word_unlock; a served waiter does not touch the channel again.
@@ -183,7 +183,7 @@ int chan_grow(struct weft_chan *c)
 
 /* ---- one try, and what is left of it ------------------------------------------------------------------------------------- */
 
-int chan_try_send(struct weft_chan *c, uint32_t state, const void *value, struct chan_rest *rest)
+static inline int try_send(struct weft_chan *c, uint32_t state, const void *value, struct chan_rest *rest)
 {
     struct wait_node *n;
     if (state & CLOSED)
@@ -199,7 +199,7 @@ int chan_try_send(struct weft_chan *c, uint32_t state, const void *value, struct
     return 0;
 }
 
-int chan_try_recv(struct weft_chan *c, uint32_t state, void *value, struct chan_rest *rest)
+static inline int try_recv(struct weft_chan *c, uint32_t state, void *value, struct chan_rest *rest)
 {
     struct wait_node *n;
     if (length(c) > 0) {
@@ -231,17 +231,29 @@ static void wake(const struct chan_rest *rest)
         ready(rest->peer->fiber);               /* F2: after this its frame, and the node in it, are gone */
 }
 
-void chan_settle(struct chan_rest *rest)
+static inline void settle(struct chan_rest *rest)
 {
     in_order(hand_over(rest), wake(rest));
     if (rest->dead)
         mem_free(rest->dead, rest->dead_size, CACHE_LINE);
 }
 
-static void leave(struct weft_chan *c, uint32_t state, struct chan_rest *rest)
+static inline void leave(struct weft_chan *c, uint32_t state, struct chan_rest *rest)
 {
-    unlock_first(word_unlock(&c->word, state), chan_settle(rest));
+    unlock_first(word_unlock(&c->word, state), settle(rest));
 }
+
+int chan_try_send(struct weft_chan *c, uint32_t state, const void *value, struct chan_rest *rest)
+{
+    return try_send(c, state, value, rest);
+}
+
+int chan_try_recv(struct weft_chan *c, uint32_t state, void *value, struct chan_rest *rest)
+{
+    return try_recv(c, state, value, rest);
+}
+
+void chan_settle(struct chan_rest *rest) { settle(rest); }
 
 /* ---- the calls ----------------------------------------------------------------------------------------------------------- */
 
@@ -258,7 +270,7 @@ int weft_chan_send(weft_chan *c, const void *value, int64_t deadline)
     if (r < 0)
         return r;
     state = word_lock(&c->word);
-    while ((r = chan_try_send(c, state, value, &rest)) == CHAN_GROW) {
+    while ((r = try_send(c, state, value, &rest)) == CHAN_GROW) {
         word_unlock(&c->word, state);
         r = chan_grow(c);
         if (r < 0)
@@ -286,7 +298,7 @@ int weft_chan_recv(weft_chan *c, void *value, int64_t deadline)
     if (r < 0)
         return r;
     state = word_lock(&c->word);
-    r = chan_try_recv(c, state, value, &rest);
+    r = try_recv(c, state, value, &rest);
     if (r == CHAN_WAIT) {
         node.value = value;
         return waiting_object(self, &c->word, state, &c->receivers, &node, deadline, false);

@@ -3,7 +3,8 @@
  * members - who belongs to a group, and what their end means for it
  *
  * Owns       struct weft_group, which lies in the user's frame. Members are linked through their descriptors.
- * Threads    any. members_ended runs on the loop's stack, after the member has left its own: when the wait of a group returns, no
+ * Threads    any. members_ended runs on the stack of whoever goes on, after the member has left its own: when the wait of
+ *            a group returns, no
  *            member touches its stack or the group any more.
  * Promise    the unlock of the word is the last touch of each side, so the group's memory may go when the wait has returned.
  * Lock       the group's word first, then members' handles.

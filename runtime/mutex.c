@@ -21,7 +21,8 @@
  *            finds it HELD; then the unlock of that holder sees the queue and wakes again. It comes even if its deadline has
  *            passed or it is cancelled: it won the claim, so it looks at the mutex before it gives up. Whoever times out in the
  *            queue was not claimed and owes nothing.
- * Freed at   The last touch of an unlock is its CAS, or word_unlock, or comes before the token of the waiter that needs the mutex to
+ * Freed at   The last touch of an unlock is its CAS, or word_unlock, or comes before the token of the waiter that needs
+ * the mutex to
  * once       be there. Every CAS compares the lock bit, so nobody takes the mutex while the queue is being worked on.
  * Ordering   M1 unlock (CAS, word_unlock release) -> lock (CAS, word_lock acquire): the section.
  *            owner_ is only compared with the caller's own id, which nobody else stores before a hand-over (F2): relaxed.

@@ -66,7 +66,7 @@ int64_t rt_alive(struct weft_rt *rt, bool daemons)
     uint64_t ended = 0, spawned;
     struct sched *s = &rt->sched;
     for (unsigned i = 0; i < s->count; i++) {
-        ended += load_acquire64(&s->workers[i].ended);
+        ended += load_acquire64(&s->workers[i].ended);          /* Q4: pairs with spawn_ended */
         if (daemons)
             ended += load_acquire64(&s->workers[i].daemons_ended);
     }
@@ -124,6 +124,7 @@ struct weft_rt *rt_make(void)
         store_relaxed64(&rt->foreign_spawned, 0);
         store_relaxed64(&rt->foreign_daemons, 0);
         store_relaxed32(&rt->draining, 0);
+        store_relaxed32(&rt->stopper, 0);
         store_release32(&rt->state, RT_CLOSED);                 /* taken, not yet to be entered */
         in_use++;
     }

@@ -13,8 +13,10 @@
  *            nobody lived; and only those who live (and threads inside) spawn.
  * Ordering   Q1 ended++; light; read draining  <-- Dekker -->  draining = 1; heavy; read the counters: the last one to end sees
  *            that somebody waits, or the waiter sees that it has ended.
- *            Q2 a spawn publishes its fiber; fence; reads state  <-- Dekker -->  stop writes state; fence; walks the table: a fiber
+ *            Q2 a spawn publishes its fiber; light; reads state  <-- Dekker -->  stop writes state; heavy; walks the table: a fiber
  *            is seen by the walk, or its spawner sees the stop and cancels it itself.
+ *            Q4 ended++ release -> rt_alive acquire: what the fiber spawned was counted before.
+ *            Q5 the stopper lets go, release -> the next one takes over, acquire: what is stopped already.
  *            Q3 inside++ (SC); reads state  <-- Dekker -->  stop writes CLOSED; fence; reads inside.
  */
 #ifndef RUNTIME_RT_H
@@ -39,6 +41,7 @@ struct weft_rt {
     atom64 inside;                              /* A calls in progress that do not rest on a fiber of ours */
     uint64_t epoch;                             /* I which life of this struct it is */
     atom64 foreign_spawned, foreign_daemons;    /* A fibers spawned from outside; daemons are counted apart */
+    atom32 stopper;                             /* A 1: somebody stops it: Q5 */
     atom32 draining;                            /* A 1: somebody waits for the counts: Q1 */
     struct weft_event quiet;                    /* set whenever they may have become equal */
     struct weft_rt *next;                       /* under rt.c's lock */

@@ -46,7 +46,7 @@ int weft_yield(void)
         sched_yield();
         return 0;
     }
-    if (t->worker && !f->nosuspend && worker_has_other(t->worker))
+    if (t->worker && !f->nosuspend)
         worker_leave(AFTER_YIELD);
     return cancelled(f);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/members.h"
+#include "sched/barrier.h"
 #include "timers/waiting.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------------------- */
@@ -51,7 +52,7 @@ static weft_t make(const struct spawn *s, struct weft_rt *rt, struct worker *w, 
     int error;
     if (!f)
         return -ENOMEM;
-    error = stack_get(w ? &w->stacks : NULL, s->stack_size ? s->stack_size : rt->stack_size, &f->stack);
+    error = stack_promise(w ? &w->stacks : NULL, s->stack_size ? s->stack_size : rt->stack_size, &f->stack);
     if (error) {
         table_put(w ? &w->fibers : NULL, f);
         return error;
@@ -65,7 +66,7 @@ static weft_t make(const struct spawn *s, struct weft_rt *rt, struct worker *w, 
         worker_queue_fresh(w, f);
     else
         worker_queue(f);
-    /* Q2: the fence with which both of them look for sleepers pairs with the walk of weft_stop */
+    barrier_light();                            /* Q2: pairs with the walk of weft_stop */
     if (load_relaxed32(&rt->state) != RT_RUNNING && !(s->flags & FIBER_INTERNAL))
         weft_cancel(id);
     return id;
@@ -142,10 +143,11 @@ void spawn_ended(struct fiber *f)
         table_put(&w->fibers, f);               /* unlocks it: the id is stale */
     else
         handle_unlock(f, handle | HANDLE_ENDED);
-    waiting_ready_all(joiners);
+    if (joiners)
+        waiting_ready_all(joiners);
     if (flags & FIBER_INTERNAL)
         return;
-    count_up64(flags & FIBER_DAEMON ? &w->daemons_ended : &w->ended, 1);
+    count_up_release64(flags & FIBER_DAEMON ? &w->daemons_ended : &w->ended, 1);        /* Q4: pairs with rt_alive */
     rt_ended(rt);
 }
 

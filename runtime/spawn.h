@@ -3,7 +3,7 @@
  * spawn - a fiber's life: how it is made and joined, and what happens when it has ended
  *
  * Owns       the part of the descriptor that the handle's lock guards: flags, result, joiners.
- * Threads    any, by id; spawn_ended on the loop's stack of the worker that ran the fiber last.
+ * Threads    any, by id; spawn_ended on the worker that ran the fiber last, when it has left its stack.
  * Ids        a look-up locks the handle only if the generation is right, so nobody ever acts on somebody else's fiber.
  * Lock       a group's word, then a handle, then a queue's lock. Never the other way.
  */

@@ -2,8 +2,9 @@
 /*
  * start - how a runtime comes up, runs a main fiber, and goes down
  *
- * Start      1 a struct, 2 timers, 3 workers, 4 the I/O thread, 5 the pool. A failure takes back what was done, in reverse.
- * Stop       1 STOPPING: no more spawns, 2 every fiber is cancelled, 3 none is left (or the deadline has passed: they are named, and
+ * Start      1 a struct, 2 timers, 3 the pool, 4 the I/O thread, 5 workers. A failure takes back what was done, in reverse.
+ * Stop       1 STOPPING: no more spawns, 2 every fiber is cancelled, 3 none is left (or the deadline has passed: they are
+ *            named, and
  *            the runtime stays STOPPING), 4 the callbacks' fiber ends, 5 nobody is inside from outside, 6 the workers' threads,
  *            7 the pool, 8 the I/O thread, which workers still needed, 9 workers and timers, 10 fibers that nobody joined,
  *            11 the struct.
@@ -211,7 +212,7 @@ static int stop(struct weft_rt *rt, int64_t deadline)
     int r;
     w.chain.sched = &rt->sched;
     store_release32(&rt->state, RT_STOPPING);
-    fence_full();                               /* Q2: pairs with a spawn that is under way */
+    barrier_heavy();                            /* Q2: pairs with a spawn that is under way */
     table_each(cancel_one, &w);
     worker_queue_chain(&w.chain);
     r = rt_drain(rt, true, deadline);
@@ -234,7 +235,12 @@ int weft_stop(weft_rt *rt, int64_t deadline)
         return -ESTALE;
     if (load_acquire32(&rt->state) == RT_FREE)
         return -ESHUTDOWN;
-    return stop(rt, deadline);
+    if (xchg_acqrel32(&rt->stopper, 1))         /* Q5: pairs with the release below */
+        return -EALREADY;
+    r = stop(rt, deadline);
+    if (r < 0)
+        store_release32(&rt->stopper, 0);       /* Q5: somebody may try again */
+    return r;
 }
 
 /* ---- run and call -------------------------------------------------------------------------------------------------------- */

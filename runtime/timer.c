@@ -211,9 +211,8 @@ void timer_end(weft_rt *rt)
 static bool started(const struct weft_timer *t) { return t->owner_ && ((weft_rt *)t->owner_)->epoch == t->epoch_; }
 
 /* Wait until t's callback is over; the lock is held, and is left. */
-static void wait_for_callback(struct callbacks *cb, struct weft_timer *t)
+static void wait_for_callback(struct callbacks *cb, struct weft_timer *t, struct fiber *self)
 {
-    struct fiber *self = park_self();
     while (self && cb->running == t && self != cb->fiber) {
         struct wait_node node = { .fiber = self };
         uint32_t shield = self->shield;
@@ -233,6 +232,7 @@ static int stop(struct weft_timer *t)
 {
     weft_rt *rt = t->owner_;
     struct callbacks *cb = rt->callbacks;
+    struct fiber *self = park_self();
     struct wait_node *waiters;
     uint32_t before;
     word_lock(waiting_word(&t->word_));
@@ -250,7 +250,7 @@ static int stop(struct weft_timer *t)
     word_unlock(waiting_word(&t->word_), 0);
     waiting_ready_all(waiters);
     spin_lock(&cb->lock);
-    wait_for_callback(cb, t);
+    wait_for_callback(cb, t, self);
     return before == TIMER_ARMED || before == TIMER_PENDING;
 }
 

@@ -4,7 +4,8 @@
  *
  * Owns       struct weft_timer, which lies in the user's memory, and per runtime the queue of callbacks that are due with the
  *            fiber that makes them.
- * Why a      a callback on the I/O thread would hold up all I/O and all other timers; a fiber may spawn, unlock, set, send what does
+ * Why a      a callback on the I/O thread would hold up all I/O and all other timers; a fiber may spawn, unlock, set, send
+ * what does
  * fiber      not wait. It is internal: not counted, not cancelled, and a wait in it answers -EDEADLK.
  * Tickers    are never armed: the periods passed are a division, and a waiter sleeps until the next one. So a ticker that
  *            nobody waits for costs nothing, and missed periods are counted by themselves.

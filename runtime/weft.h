@@ -42,8 +42,10 @@ extern "C" {
 
 struct weft_opts {
     size_t size;                                /* sizeof(struct weft_opts), or 0 */
-    unsigned workers;                           /* 0: the CPUs that this process may use, by affinity and cgroup quota; at most 256 */
-    size_t stack_size;                          /* usable bytes of every fiber's stack; 0: 64 KiB; rounded up to pages */
+    unsigned workers;                           /* 0: the CPUs that this process may use, by affinity and cgroup quota;
+                                                   at most 256 */
+    size_t stack_size;                          /* bytes of every fiber's stack; 0: 64 KiB; rounded up to a power of two from 16 KiB
+                                                   to 64 MiB, of which up to 896 go to colouring */
     unsigned blocking_threads;                  /* most blocking jobs at one time; 0: 16 */
     unsigned flags;                             /* none yet: 0 */
     const char *name;                           /* of the threads; NULL: "weft" */
@@ -60,7 +62,7 @@ WEFT_API int weft_start(weft_rt **rt, const struct weft_opts *opts);
 
 /* [W] Cancel every fiber of rt, wait for all of them, end its threads, free it. From then on rt is invalid.
  * Returns 0; -ETIMEDOUT names on stderr who is left (and rt lives on: stop it again); -EDEADLK from one of its own fibers;
- * -EINVAL for NULL; -ESHUTDOWN if it is stopped already. */
+ * -EINVAL for NULL; -ESHUTDOWN if it is stopped already; -EALREADY while somebody else stops it. */
 WEFT_API int weft_stop(weft_rt *rt, int64_t deadline);
 
 /* [W] Run fn(arg) as a fiber of rt and wait for its result (result may be NULL). From any thread, and from any fiber.
@@ -121,7 +123,8 @@ WEFT_API int weft_cancelled(void);              /* 1 if the calling fiber was ca
 WEFT_API int weft_shield(int on);               /* while on, waits do not see the cancellation; returns the old value */
 WEFT_API int weft_worker(void);                 /* index of the worker that runs the caller; -1 outside a fiber */
 WEFT_API int weft_pin(int on);                  /* stay on this worker; returns the old value */
-WEFT_API int weft_nosuspend(int on);            /* while on, a call that would have to wait answers -EDEADLK; returns the old value */
+WEFT_API int weft_nosuspend(int on);            /* while on, a call that would have to wait answers -EDEADLK; returns the
+                                                   old value */
 
 /* Around a system call that blocks, or a long computation in foreign code: the worker and its queues go to another thread
  * meanwhile. Nothing that waits may be called in between. 0; -EAGAIN: no thread could be had, the call may still be made;

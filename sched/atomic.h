@@ -90,4 +90,7 @@ static inline void cpu_relax(void)
 /* A counter with one writer: others may read it at any time. */
 static inline void count_up64(atom64 *a, uint64_t n) { store_relaxed64(a, load_relaxed64(a) + n); }
 
+/* The same, and whoever reads it by acquire sees what came before. */
+static inline void count_up_release64(atom64 *a, uint64_t n) { store_release64(a, load_relaxed64(a) + n); }
+
 #endif

@@ -26,7 +26,7 @@
 #define INJECTOR_BATCH 32
 #define SEARCH_SWEEPS 4             /* looks at all other workers before a worker parks */
 #define FRESH_OLDEST_INTERVAL 16
-#define FIBER_CACHE 256
+#define FIBER_CACHE 1024
 #define STACK_CACHE 64
 #endif
 

@@ -10,13 +10,14 @@
  *     +16  r13     [arg]
  *     +24  r12     [entry]
  *     +32  rbx     [0]
- *     +40  rbp     [0: the end of the chain of frame pointers]
+ *     +40  rbp     [its own address, so that an unwinder that trusts rbp on the way finds the return address above it]
  *     +48  return  [context_entry, behind its nop]
  *     +56          [0]   the end of a saved frame; of a new one, CONTEXT_FRAME = 72, these two words are padding:
  *     +64          [0]   sp is a multiple of 16 when context_entry begins
  *
  * System V ABI, AMD64: 3.2.1, rbx, rbp, r12-r15 and rsp belong to the caller; 3.2.2, rsp + 8 is a multiple of 16 when a function
- * is entered; 3.4.1, the outermost frame has rbp 0. The direction flag is clear at every call, so it need not be saved.
+ * is entered; 3.4.1, the outermost frame has rbp 0: context_entry clears it. The direction flag is clear at every call, so it need
+ * not be saved.
  *
  * Neither call nor ret: the processor predicts a ret by a stack of the calls before it. A switch that is called and answered by
  * ret pops a stranger's entry (8.3 ns a switch between a fiber and the loop, on Zen 4); called and answered by jmp it leaves one
@@ -98,8 +99,9 @@ context_init:
         movq    %rcx, 16(%rsi)
         movq    %rdx, 24(%rsi)
         movq    $0, 32(%rsi)
-        movq    $0, 40(%rsi)
         movq    %rax, 48(%rsi)
+        leaq    40(%rsi), %rax
+        movq    %rax, 40(%rsi)
         movq    $0, 56(%rsi)
         movq    $0, 64(%rsi)
         movq    %rsi, (%rdi)
@@ -114,6 +116,7 @@ context_entry:
         .cfi_undefined %rip             /* nobody called us: unwinding ends here */
         nop                             /* unwinders look up the byte before a return address */
 .Lentered:
+        xorl    %ebp, %ebp              /* the end of the chain of frame pointers */
         movq    %r13, %rdi
         call    *%r12
         ud2                             /* entry returned */

@@ -8,7 +8,7 @@
  *            word, lock bit included. (A separate lock cannot promise that: its release comes after the change is seen.)
  * spin       Concurrency Kit's fetch-and-store lock, for queues and shards that outlive their users. Where ck cannot be seen by
  *            the tool at hand (TSAN, the explorer), the same on the atomics layer.
- * Threads    any. A holder never parks, switches, waits or allocates.
+ * Threads    any. A holder never parks, switches or waits; it allocates in one place, when the table needs a chunk.
  * Waiting    bounded spinning, then sched_yield(): the holder may have lost its CPU, and we may be the reason.
  * Ordering   L1 word_unlock/spin_unlock release -> word_lock/spin_lock acquire: everything done in the section.
  * Rejected   pthread_mutex: 40 bytes and a futex for sections that are shorter than the system call;

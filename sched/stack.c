@@ -76,6 +76,7 @@ static struct {
     pthread_mutex_t lock;
     bool probed;                                /* L: the next four are known */
     bool split;                                 /* I */
+    bool eager;                                 /* L: some segment's guards may fail */
     size_t page;                                /* I */
     size_t guards_most;                         /* I */
     size_t guards;                              /* L: how many of the kind that costs maps */
@@ -85,6 +86,8 @@ static struct {
     struct {
         struct list touched, clean;
         uint64_t slots;                         /* in all segments of the class */
+        uint64_t free;                          /* of them, in the depot or fresh */
+        uint64_t promised;                      /* never more than free */
         uint16_t growing;                       /* the segment with fresh slots, or 0 */
     } of[STACK_CLASSES];                        /* L */
     struct segment segment[SEGMENTS + 1];       /* [0] is nobody's */
@@ -135,6 +138,7 @@ static void depot_put(struct stack_slot at)
     bool touched = at.flags & STACK_TOUCHED;
     push(touched ? &pool.of[at.class_].touched : &pool.of[at.class_].clean, at);
     pool.out--;
+    pool.of[at.class_].free++;
     if (touched)
         count_up64(&pool.touched, 1);
 }
@@ -186,6 +190,8 @@ static bool map_segment(unsigned class_, uint64_t n)
     store_release64(&g->start, (uintptr_t)map + links);     /* S1: pairs with stack_owner */
     pool.segments++;
     pool.of[class_].slots += n;
+    pool.of[class_].free += n;
+    pool.eager |= !g->lazy;
     pool.of[class_].growing = (uint16_t)pool.segments;
     return true;
 }
@@ -207,21 +213,34 @@ static bool grow(unsigned class_)
     return map_segment(class_, first);
 }
 
-static bool depot_take(unsigned class_, struct stack_slot *at)
+/* The segment that the next fresh slot comes from: 0 if there is none. */
+static uint16_t fresh(unsigned class_)
 {
     uint16_t k = pool.of[class_].growing;
+    if (k && pool.segment[k].fresh < pool.segment[k].slots)
+        return k;
+    for (k = (uint16_t)pool.segments; k; k--)
+        if (pool.segment[k].class_ == class_ && pool.segment[k].fresh < pool.segment[k].slots)
+            break;
+    return pool.of[class_].growing = k;
+}
+
+static bool depot_take(unsigned class_, struct stack_slot *at)
+{
+    uint16_t k;
     if (pool.of[class_].touched.n) {
         *at = pop_head(&pool.of[class_].touched);
         count_up64(&pool.touched, UINT64_MAX);
     } else if (pool.of[class_].clean.n) {
         *at = pop_head(&pool.of[class_].clean);
     } else {
-        if ((k == 0 || pool.segment[k].fresh == pool.segment[k].slots) && !grow(class_))
+        if (!fresh(class_) && !grow(class_))
             return false;
-        k = pool.of[class_].growing;
+        k = fresh(class_);
         *at = (struct stack_slot){ .index = pool.segment[k].fresh++, .segment = k, .class_ = (uint8_t)class_ };
     }
     pool.out++;
+    pool.of[class_].free--;
     return true;
 }
 
@@ -297,52 +316,44 @@ static unsigned cache_most(unsigned class_)
 
 static unsigned cache_batch(unsigned class_) { return (cache_most(class_) + 1) / 2; }
 
-/* One stack for the caller, and the rest of a batch for the cache, which is empty. The warmest comes first and goes on top. */
-static bool refill(struct stack_cache *c, unsigned class_, struct stack_slot *at)
+static struct stack_pile *pile_of(struct stack_cache *c, struct stack_slot at)
+{
+    return at.flags & STACK_TOUCHED ? &c->of[at.class_].warm : &c->of[at.class_].cold;
+}
+
+static void pile_push(struct stack_pile *p, struct stack_slot at) { p->slot[p->n++] = at; }
+static struct stack_slot pile_pop(struct stack_pile *p) { return p->slot[--p->n]; }
+
+/* (L) Is there a slot that nobody was promised, or can one be made? */
+static bool spare(unsigned class_) { return pool.of[class_].free > pool.of[class_].promised || grow(class_); }
+
+/* One stack for the caller (1: it was promised), and the rest of a batch for the cache, which is empty. The warmest comes first
+ * and goes on top. */
+static bool refill(struct stack_cache *c, unsigned class_, struct stack_slot *at, unsigned promised)
 {
     unsigned more = c ? cache_batch(class_) - 1 : 0, n = 0;
-    struct stack_slot *slot = c ? c->of[class_].slot : NULL;
+    struct stack_slot got[STACK_CACHE];
     bool good;
     lock();
-    good = depot_take(class_, at);
-    while (good && n < more && depot_take(class_, &slot[more - 1 - n]))
+    pool.of[class_].promised -= promised;
+    good = spare(class_) && depot_take(class_, at);
+    while (good && n < more && spare(class_) && depot_take(class_, &got[n]))
         n++;
     unlock();
-    if (n && n < more)
-        memmove(slot, slot + more - n, n * sizeof *slot);
-    if (n) {
-        c->of[class_].n = n;
-        while (c->of[class_].warm < n && slot[n - 1 - c->of[class_].warm].flags & STACK_TOUCHED)
-            c->of[class_].warm++;
-    }
+    for (; n; n--)
+        pile_push(pile_of(c, got[n - 1]), got[n - 1]);
     return good;
 }
 
-/* A cold one if there is one: who gets it need not run soon, and stack_warm mends it. */
-static struct stack_slot cache_pop(struct stack_cache *c, unsigned class_)
+/* The n that were put first. */
+static void spill(struct stack_pile *p, unsigned n)
 {
-    struct stack_slot *slot = c->of[class_].slot, at;
-    uint32_t n = c->of[class_].n--, warm = c->of[class_].warm;
-    if (warm == n) {
-        c->of[class_].warm--;
-        return slot[n - 1];
-    }
-    at = slot[n - warm - 1];
-    slot[n - warm - 1] = slot[n - 1];
-    return at;
-}
-
-static void cache_push(struct stack_cache *c, struct stack_slot at)
-{
-    struct stack_slot *slot = c->of[at.class_].slot;
-    uint32_t n = c->of[at.class_].n++, warm = c->of[at.class_].warm;
-    if (at.flags & STACK_TOUCHED) {
-        slot[n] = at;
-        c->of[at.class_].warm++;
-        return;
-    }
-    slot[n] = slot[n - warm];                   /* below all that are warm */
-    slot[n - warm] = at;
+    lock();
+    for (unsigned i = 0; i < n; i++)
+        depot_put(p->slot[i]);
+    unlock();
+    p->n -= n;
+    memmove(p->slot, p->slot + n, p->n * sizeof *p->slot);
 }
 
 static void place(struct stack *s, struct stack_slot at)
@@ -352,15 +363,20 @@ static void place(struct stack *s, struct stack_slot at)
     s->at = at;
 }
 
+/* A cold one if there is one: who gets it need not run soon, and stack_warm mends it. */
 int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
 {
-    unsigned class_ = usable <= STACK_MIN ? 0 : 64 - STACK_SHIFT_LEAST - (unsigned)__builtin_clzl(usable - 1);
+    unsigned class_ = stack_class(usable);
     struct stack_slot at;
     if (class_ >= STACK_CLASSES)
         return -EINVAL;
-    if (c && c->of[class_].n)
-        at = cache_pop(c, class_);
-    else if (!refill(c, class_, &at))
+    if (c && c->hot.at.segment)
+        stack_put_away(c, &c->hot);
+    if (c && c->of[class_].cold.n)
+        at = pile_pop(&c->of[class_].cold);
+    else if (c && c->of[class_].warm.n)
+        at = pile_pop(&c->of[class_].warm);
+    else if (!refill(c, class_, &at, 0))
         return -ENOMEM;
     place(out, at);
     if (!(at.flags & STACK_GUARDED) && !pool.segment[at.segment].lazy && guard_split(out) != 0) {
@@ -370,36 +386,10 @@ int stack_get(struct stack_cache *c, size_t usable, struct stack *out)
     return 0;
 }
 
-void stack_warm(struct stack_cache *c, struct stack *s)
-{
-    unsigned class_ = s->at.class_;
-    struct stack_slot *slot = c->of[class_].slot, cold = s->at;
-    uint32_t n = c->of[class_].n, warm = c->of[class_].warm;
-    if (warm == 0)
-        return;
-    place(s, slot[n - 1]);
-    slot[n - 1] = slot[n - warm];               /* the cold one goes below all that are warm */
-    slot[n - warm] = cold;
-    c->of[class_].warm--;
-}
-
-/* The n that were put first. */
-static void spill(struct stack_cache *c, unsigned class_, unsigned n)
-{
-    struct stack_slot *slot = c->of[class_].slot;
-    lock();
-    for (unsigned i = 0; i < n; i++)
-        depot_put(slot[i]);
-    unlock();
-    c->of[class_].n -= n;
-    if (c->of[class_].warm > c->of[class_].n)
-        c->of[class_].warm = c->of[class_].n;
-    memmove(slot, slot + n, c->of[class_].n * sizeof *slot);
-}
-
-void stack_put(struct stack_cache *c, struct stack *s)
+void stack_put_away(struct stack_cache *c, struct stack *s)
 {
     struct stack_slot at = s->at;
+    struct stack_pile *p;
     if (at.segment == 0)
         broken("weft: a stack was put twice\n");
     *s = (struct stack){ 0 };
@@ -409,16 +399,85 @@ void stack_put(struct stack_cache *c, struct stack *s)
         unlock();
         return;
     }
-    if (c->of[at.class_].n == cache_most(at.class_))
-        spill(c, at.class_, cache_batch(at.class_));
-    cache_push(c, at);
+    p = pile_of(c, at);
+    if (p->n == cache_most(at.class_))
+        spill(p, cache_batch(at.class_));
+    pile_push(p, at);
+}
+
+/* Up to n promises; 0: no memory, or guards that may fail. */
+static unsigned promises(unsigned class_, unsigned n)
+{
+    unsigned got = 0;
+    lock();
+    for (; got < n && spare(class_) && !pool.eager; got++)
+        pool.of[class_].promised++;
+    unlock();
+    return got;
+}
+
+static void take_back(struct stack_cache *c, unsigned class_, unsigned n)
+{
+    c->of[class_].credit -= n;
+    lock();
+    pool.of[class_].promised -= n;
+    unlock();
+}
+
+int stack_promise_more(struct stack_cache *c, size_t usable, struct stack *out)
+{
+    unsigned class_ = stack_class(usable), got;
+    if (class_ >= STACK_CLASSES)
+        return -EINVAL;
+    if ((got = promises(class_, c ? STACK_CREDIT / 2 : 1)) == 0)
+        return stack_get(c, usable, out);
+    if (c)
+        c->of[class_].credit = got - 1;
+    *out = (struct stack){ .at.class_ = (uint8_t)class_ };
+    return 0;
+}
+
+void stack_redeem(struct stack_cache *c, struct stack *s)
+{
+    unsigned class_ = s->at.class_;
+    struct stack_pile *p;
+    struct stack_slot at;
+    if (c->hot.at.segment)                      /* of another class, or too much credit */
+        stack_put_away(c, &c->hot);
+    p = c->of[class_].warm.n ? &c->of[class_].warm : &c->of[class_].cold;
+    if (p->n) {
+        at = pile_pop(p);
+        if (++c->of[class_].credit > STACK_CREDIT)      /* the depot keeps a slot less for us */
+            take_back(c, class_, STACK_CREDIT / 2);
+    } else if (!refill(c, class_, &at, 1)) {
+        broken("weft: a promised stack is not there\n");
+    }
+    place(s, at);
+}
+
+void stack_warm(struct stack_cache *c, struct stack *s)
+{
+    struct stack cold = *s;
+    if (c->hot.at.segment)
+        stack_put_away(c, &c->hot);
+    if (c->of[s->at.class_].warm.n == 0)
+        return;
+    place(s, pile_pop(&c->of[s->at.class_].warm));
+    stack_put_away(c, &cold);
 }
 
 void stack_cache_flush(struct stack_cache *c)
 {
-    for (unsigned k = 0; k < STACK_CLASSES; k++)
-        if (c->of[k].n)
-            spill(c, k, c->of[k].n);
+    if (c->hot.at.segment)
+        stack_put_away(c, &c->hot);
+    for (unsigned k = 0; k < STACK_CLASSES; k++) {
+        if (c->of[k].cold.n)
+            spill(&c->of[k].cold, c->of[k].cold.n);
+        if (c->of[k].warm.n)
+            spill(&c->of[k].warm, c->of[k].warm.n);
+        if (c->of[k].credit)
+            take_back(c, k, c->of[k].credit);
+    }
 }
 
 /* ---- giving memory back ------------------------------------------------------------------------------------------------- */
@@ -430,8 +489,10 @@ static size_t take_cold(struct stack_slot *at, size_t most)
 {
     size_t n = 0;
     for (unsigned k = 0; k < STACK_CLASSES; k++)
-        while (n < most && pool.of[k].touched.n)
+        while (n < most && pool.of[k].touched.n && pool.of[k].free > pool.of[k].promised) {
             at[n++] = pop_tail(&pool.of[k].touched);
+            pool.of[k].free--;
+        }
     count_up64(&pool.touched, (uint64_t)0 - n);
     pool.out += n;
     return n;
@@ -463,6 +524,8 @@ size_t stack_pool_release(void)
     size_t out;
     lock();
     out = pool.out;
+    for (unsigned k = 0; k < STACK_CLASSES; k++)
+        out += pool.of[k].promised;
     for (unsigned i = out ? 0 : pool.segments; i > 0; i--) {
         struct segment *g = &pool.segment[i];
         store_release64(&g->start, 0);
@@ -472,7 +535,7 @@ size_t stack_pool_release(void)
         memset(pool.of, 0, sizeof pool.of);
         pool.segments = 0;
         pool.guards = 0;
-        pool.probed = false;
+        pool.probed = pool.eager = false;
         store_relaxed64(&pool.touched, 0);
     }
     unlock();

@@ -35,6 +35,8 @@
 #define STACK_MAPS_KEPT 8           /* one in so many of vm.max_map_count is left to others */
 #endif
 
+#define STACK_CREDIT (8 * STACK_CACHE)  /* most promises that a worker has in hand, of a class: address space only */
+
 #define STACK_GUARDED 1u            /* the page below base is a guard */
 #define STACK_TOUCHED 2u            /* it may have memory */
 #define STACK_SPLIT 4u              /* the guard is a mapping of its own */
@@ -52,32 +54,81 @@ struct stack {
     struct stack_slot at;
 };
 
-/* Free stacks that one worker keeps: the cold ones, that hold no memory, then `warm` warm ones, the warmest last.
- * Valid when zeroed. */
+/* Free stacks, the one that was put last at the end. */
+struct stack_pile {
+    uint32_t n;
+    struct stack_slot slot[STACK_CACHE];
+};
+
+/* What one worker keeps, by class: those that hold no memory, and those that do. Valid when zeroed. */
 struct stack_cache {
+    struct stack hot;               /* warm, the last one put, as it was; segment 0: none */
     struct {
-        uint32_t n, warm;
-        struct stack_slot slot[STACK_CACHE];
+        struct stack_pile cold, warm;
+        uint32_t credit;            /* promises that may be made without asking the depot */
     } of[STACK_CLASSES];
 };
+
+static inline unsigned stack_class(size_t usable)
+{
+    return usable <= STACK_MIN ? 0 : 64 - STACK_SHIFT_LEAST - (unsigned)__builtin_clzl(usable - 1);
+}
 
 /* A stack of at least usable bytes (less up to 896 of colour, see stack.c). c may be NULL. 0; -ENOMEM; -EINVAL: more than the
  * largest class. */
 int stack_get(struct stack_cache *c, size_t usable, struct stack *out);
-void stack_put(struct stack_cache *c, struct stack *s);
+void stack_put_away(struct stack_cache *c, struct stack *s);
 void stack_cache_flush(struct stack_cache *c);  /* all to the depot: the worker ends, or sleeps for long */
 
+int stack_promise_more(struct stack_cache *c, size_t usable, struct stack *out);
+void stack_redeem(struct stack_cache *c, struct stack *s);
 void stack_guard(struct stack *s);
 void stack_warm(struct stack_cache *c, struct stack *s);
 
-/* Before a fiber runs on it for the first time. One without memory changes places with a warm one of the cache: so a million
- * fibers that are spawned first and then run to their end one after the other use a handful of stacks. c may be NULL. */
+/* The promise of a stack: stack_prepare takes the warmest that there is then, and cannot fail. So a fiber that has not run
+ * costs none, and a million that run to their end one after the other use one. Where a guard may fail (see above) it is
+ * stack_get. c may be NULL. Results as there. */
+static inline int stack_promise(struct stack_cache *c, size_t usable, struct stack *out)
+{
+    unsigned class_ = stack_class(usable);
+    if (!c || class_ >= STACK_CLASSES || !c->of[class_].credit)
+        return stack_promise_more(c, usable, out);
+    c->of[class_].credit--;
+    out->at = (struct stack_slot){ .class_ = (uint8_t)class_ };
+    return 0;
+}
+
+/* Before a fiber runs on it for the first time. One without memory changes places with a warm one of the cache. c may be NULL,
+ * but not for a promise. */
 static inline void stack_prepare(struct stack_cache *c, struct stack *s)
 {
-    if (c && !(s->at.flags & STACK_TOUCHED))
+    if (!s->at.segment) {
+        unsigned class_ = s->at.class_;
+        if (c->hot.at.segment && c->hot.at.class_ == class_ && c->of[class_].credit < STACK_CREDIT) {
+            *s = c->hot;
+            c->hot.at.segment = 0;
+            c->of[class_].credit++;             /* the depot keeps a slot less for us */
+            return;
+        }
+        stack_redeem(c, s);
+    } else if (c && !(s->at.flags & STACK_TOUCHED)) {
         stack_warm(c, s);
+    }
     if ((s->at.flags & (STACK_GUARDED | STACK_TOUCHED)) != (STACK_GUARDED | STACK_TOUCHED))
         stack_guard(s);
+}
+
+/* Give it back; c may be NULL. */
+static inline void stack_put(struct stack_cache *c, struct stack *s)
+{
+    if (c && s->at.segment && s->at.flags & STACK_TOUCHED) {
+        if (c->hot.at.segment)
+            stack_put_away(c, &c->hot);
+        c->hot = *s;
+        *s = (struct stack){ 0 };
+    } else {
+        stack_put_away(c, s);
+    }
 }
 
 size_t stack_trim_due(void);        /* free stacks of the depot that hold memory; a hint, read without a lock */

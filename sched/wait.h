@@ -17,7 +17,8 @@
  *            C3 wait_open release -> wait_claim acquire: the state word is RUNNING. Who comes through an object's lock is ordered
  *            by that; a canceller is not, and its token must not be overwritten by the RUNNING of the last dispatch.
  * Rejected   a claim record per wait on the waiter's stack: the canceller, who has only an id, could not touch it safely;
- *            a sequence number in the word: a claim that hits a later wait of the same fiber is no error, it is cancelled there too.
+ *            a sequence number in the word: a claim that hits a later wait of the same fiber is no error, it is cancelled
+ *            there too.
  */
 #ifndef SCHED_WAIT_H
 #define SCHED_WAIT_H

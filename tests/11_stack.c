@@ -146,7 +146,8 @@ Test(stack, sizes_go_to_the_next_class)
     cr_assert_eq(stack_get(NULL, SIZE_MAX, &s), -EINVAL);
 }
 
-Test(stack, the_last_one_put_is_the_next_one_got)
+/* A cache hands out its cold ones first; who begins to run gets the warmest. The depot hands out the warmest. */
+Test(stack, the_last_one_put_is_the_next_one_used)
 {
     struct stack_cache *of[2] = { &cache, NULL };
     for (int i = 0; i < 2; i++) {
@@ -162,8 +163,10 @@ Test(stack, the_last_one_put_is_the_next_one_got)
         stack_put(of[i], &b);
         cr_assert_null(a.base);
         cr_assert_eq(stack_get(of[i], 65536, &c), 0);
+        stack_prepare(of[i], &c);
         cr_assert_eq(c.base, second);
         cr_assert_eq(stack_get(of[i], 65536, &b), 0);
+        stack_prepare(of[i], &b);
         cr_assert_eq(b.base, first);
     }
 }
@@ -235,6 +238,49 @@ Test(stack, getting_a_million_touches_none)
     for (int i = 0; i < N; i++)
         stack_put(&cache, &s[i]);
     cr_assert_eq(stack_trim_due(), 0);
+}
+
+/* Made by one worker, redeemed by another, with a trim in between; what is left over goes back. */
+Test(stack, a_promise_costs_nothing_and_is_kept)
+{
+    enum { N = 5000 };
+    static struct stack s[N], warm[N];
+    static struct stack_cache other;
+    size_t rss;
+    need_kernel_guards();
+    for (int i = 0; i < N; i++) {               /* free stacks that a trim would like to have */
+        cr_assert_eq(stack_get(NULL, 65536, &warm[i]), 0);
+        stack_prepare(NULL, &warm[i]);
+    }
+    for (int i = 0; i < N; i++)
+        stack_put(NULL, &warm[i]);
+    rss = resident();
+    for (int i = 0; i < N; i++) {
+        cr_assert_eq(stack_promise(i % 3 ? &cache : NULL, 65536, &s[i]), 0);
+        cr_assert_eq(s[i].at.segment, 0);
+    }
+    cr_assert_leq(resident(), rss + MIB);
+    stack_trim(SIZE_MAX);
+    cr_assert_neq(stack_pool_release(), 0);     /* promises hold it */
+    for (int i = 0; i < N; i++) {
+        stack_prepare(i % 2 ? &cache : &other, &s[i]);
+        cr_assert_not_null(s[i].base);
+        *(void **)(s[i].top - 8) = &s[i];
+    }
+    for (int i = 0; i < N; i++)                 /* each got its own */
+        cr_assert_eq(*(void **)(s[i].top - 8), &s[i]);
+    for (int i = 0; i < N; i++)
+        stack_put(i % 5 ? &cache : &other, &s[i]);
+    for (int i = 0; i < N; i++) {               /* one after the other: all on the same */
+        cr_assert_eq(stack_promise(&cache, 65536, &s[i]), 0);
+        stack_prepare(&cache, &s[i]);
+        cr_assert(i == 0 || s[i].base == warm[0].base);
+        warm[0].base = s[i].base;
+        stack_put(&cache, &s[i]);
+    }
+    stack_cache_flush(&cache);
+    stack_cache_flush(&other);
+    cr_assert_eq(stack_pool_release(), 0);
 }
 
 /* Under strict seccomp any system call but read, write and exit kills. */

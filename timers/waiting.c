@@ -8,9 +8,9 @@
 #include "sched/clock.h"
 #include "timers/deadline.h"
 
-static atom32 forked;
+atom32 waiting_forked;
 
-static void in_child(void) { store_relaxed32(&forked, 1); }
+static void in_child(void) { store_relaxed32(&waiting_forked, 1); }
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static int fork_error;
@@ -23,9 +23,7 @@ int waiting_watch_fork(void)
     return fork_error ? -ENOMEM : 0;
 }
 
-bool waiting_stale(void) { return load_relaxed32(&forked); }
-
-int waiting_admit(struct fiber *self, int64_t *deadline)
+static inline int admit(struct fiber *self, int64_t *deadline)
 {
     if (waiting_stale())
         return -ESTALE;
@@ -40,6 +38,8 @@ int waiting_admit(struct fiber *self, int64_t *deadline)
     return 0;
 }
 
+int waiting_admit(struct fiber *self, int64_t *deadline) { return admit(self, deadline); }
+
 int waiting_park(struct fiber *self, int64_t deadline)
 {
     switch (deadline_wait(self, deadline)) {
@@ -52,7 +52,7 @@ int waiting_park(struct fiber *self, int64_t deadline)
 int waiting_object(struct fiber *self, atom32 *word, uint32_t state, struct wait_queue *q, struct wait_node *node,
                    int64_t deadline, bool front)
 {
-    int r = waiting_admit(self, &deadline);
+    int r = admit(self, &deadline);
     if (r < 0) {
         word_unlock(word, state);
         return r;

@@ -29,6 +29,10 @@
 /* Bit 1 of the word of an object with a queue: somebody waits. The bits above are the object's own. */
 #define WORD_WAITERS 2u
 
+/* 1 in the child of a fork() that happened after the first runtime started. */
+extern atom32 waiting_forked;
+static inline bool waiting_stale(void) { return load_relaxed32(&waiting_forked); }
+
 /* Who calls? -ECANCELED, -ENOMEM (a thread's first wait). */
 static inline int waiting_enter(struct fiber **self)
 {
@@ -60,8 +64,6 @@ static inline atom32 *waiting_word(uint32_t *word) { return (atom32 *)word; }
 struct wait_node *waiting_pop_all(struct wait_queue *q, int64_t result);
 void waiting_ready_all(struct wait_node *n);
 
-/* 1 in the child of a fork() that happened after the first runtime started. */
-bool waiting_stale(void);
 int waiting_watch_fork(void);                   /* called by the first start; 0, -ENOMEM */
 
 #endif

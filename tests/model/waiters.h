@@ -77,9 +77,7 @@ enum wait_state deadline_wait(struct fiber *self, int64_t deadline)
 /* What weft_cancel does to a fiber. */
 static void waiters_cancel(struct fiber *f)
 {
-    store_relaxed32(&f->cancel, 1);
-    fence_full();                               /* C1: pairs with wait_open */
-    if (wait_claim(f, WAIT_CANCEL))
+    if (wait_cancel(f))
         ready(f);
 }
 

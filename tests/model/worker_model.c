@@ -71,7 +71,11 @@ struct coroutine { jmp_buf at; bool begun; void (*entry)(void *); void *arg; cha
 static struct coroutine coroutine[FIBERS], base[MODEL_THREADS];
 static struct coroutine *begins;
 
-static void trampoline(void) { begins->entry(begins->arg); }
+static void trampoline(void)
+{
+    begins->entry(begins->arg);
+    model_fail("a fiber goes on after its end");
+}
 
 static int fiber_of(const struct context *c)
 {
@@ -130,7 +134,8 @@ void context_switch(struct context *from, const struct context *to)
 
 void stack_guard(struct stack *st) { (void)st; }
 void stack_warm(struct stack_cache *c, struct stack *st) { (void)c; (void)st; }
-void stack_put(struct stack_cache *c, struct stack *st) { (void)c; (void)st; }
+void stack_redeem(struct stack_cache *c, struct stack *st) { (void)c; (void)st; }
+void stack_put_away(struct stack_cache *c, struct stack *st) { (void)c; (void)st; }
 void stack_cache_flush(struct stack_cache *c) { (void)c; }
 void table_cache_flush(struct table_cache *c) { (void)c; }
 struct fiber *table_get(struct table_cache *c) { (void)c; return NULL; }
@@ -364,7 +369,7 @@ static void begin(unsigned w, unsigned n)
         fiber[i].sched = s;
         fiber[i].pin = -1;
         fiber[i].fn = ends;
-        fiber[i].stack.at.flags = STACK_GUARDED | STACK_TOUCHED;
+        fiber[i].stack.at = (struct stack_slot){ .segment = 1, .flags = STACK_GUARDED | STACK_TOUCHED };
         model_name(&fiber[i].state, "state %u", i);
         model_name(&fiber[i].wait, "wait %u", i);
         model_name(&saved[i], "registers %u", i);
@@ -385,6 +390,7 @@ static void one_computes(void) { begin_with_0(2, computes); }
 static void yielding(void) { begin_with_0(2, yields); fiber[1].fn = yields; queue(1); }
 static void displaced(void) { begin_with_0(3, wakes_1_2); }
 static void next_ends(void) { begin_with_0(2, wakes_1_ends); }
+static void offered(void) { next_ends(); workers[0].stale.v = workers[1].stale.v = 1; }
 static void fresh(void) { begin_with_0(2, spawns_1); }
 static void parked(void) { begin_with_0(2, parks); fiber[1].fn = readies_0; queue(1); }
 static void parked_spawn(void) { begin_with_0(2, spawns_parks); fiber[1].fn = readies_0; }
@@ -414,6 +420,8 @@ static void one_worker(unsigned n, int64_t (*fn)(void *))
     queue(0);
 }
 
+static void alone(void) { one_worker(2, yields); fiber[1].fn = yields; }
+static void alone_parks(void) { one_worker(2, parks); fiber[1].fn = readies_0; }
 static void hog(void) { one_worker(1, hogs); }
 
 static void hog_awake(void)
@@ -441,12 +449,15 @@ static const struct model_test tests[] = {
     { "yield", yielding, { worker, worker }, end, NULL, 1, 0 },
     { "displaced", displaced, { worker, worker }, end, NULL, 1, 0 },
     { "next", next_ends, { worker, worker, io }, end, NULL, 1, 0 },
+    { "next-offered", offered, { worker, worker }, end, NULL, 2, 0 },
     { "fresh", fresh, { worker, worker }, end, NULL, 1, 0 },
     { "parked", parked, { worker, worker }, end, NULL, 1, 0 },
     { "parked-spawn", parked_spawn, { worker, worker }, end, NULL, 1, 0 },
     { "pinned", pinned, { worker, worker }, end, NULL, 1, 0 },
     { "hidden", hidden_work, { worker, worker, io }, end, NULL, 1, 0 },
     { "hidden-awake", hidden_awake, { worker, worker, io }, end, NULL, 1, 0 },
+    { "alone", alone, { worker, queue_1 }, end, NULL, 3, 0 },
+    { "alone-parks", alone_parks, { worker, queue_1 }, end, NULL, 3, 0 },
     { "hog", hog, { worker, io }, end, NULL, 3, 0 },
     { "hog-awake", hog_awake, { worker, io }, end, NULL, 3, 0 },
 };

@@ -2,7 +2,8 @@
 /*
  * sync_stress - the synchronisation rooms under threads, fibers, cancellations and deadlines, as the sanitizers see them
  *
- * Freed at once: a waiter frees the object the moment its wait has returned; the other side may not touch it any more. Conservation:
+ * Freed at once: a waiter frees the object the moment its wait has returned; the other side may not touch it any more.
+ * Conservation:
  * senders and receivers are cancelled and time out at random; what was sent is what was received and what is left. Exclusion: a
  * plain counter under the mutex, by fibers of two runtimes and by threads, with deadlines.
  * Sizes shrink under TSan, where a fiber is dear. A failure prints a seed; WEFT_SEED takes it back.
@@ -56,6 +57,7 @@ struct object {
     struct weft_sem s;
     struct weft_wg w;
     weft_chan *chan;
+    bool shared;                                /* the waker has a reference to chan */
     bool told;                                  /* under m */
     atomic_bool held;
 };
@@ -81,6 +83,7 @@ static struct object *take(struct pair *p)
 static void wake(struct pair *p, uint64_t *random)
 {
     struct object *o = take(p);
+    weft_chan *mine = o->shared ? o->chan : NULL;
     int64_t v = 5;
     switch (o->kind) {
     case MUTEX:
@@ -109,6 +112,7 @@ static void wake(struct pair *p, uint64_t *random)
         break;
     default: break;
     }
+    weft_chan_unref(mine);                      /* either may be the last */
 }
 
 static void await(struct pair *p, enum kind kind)
@@ -122,6 +126,7 @@ static void await(struct pair *p, enum kind kind)
         OK(weft_chan_open(&o->chan, sizeof v, kind == RECV ? random_below(&p->random, 3) : 0));
     if (kind == RECV_BIG)
         OK(weft_chan_open(&o->chan, BIG, 0));
+    o->shared = o->chan && weft_chan_ref(random_below(&p->random, 2) ? o->chan : NULL);
     if (kind == COND)
         OK(weft_mutex_lock(&o->m, WEFT_FOREVER));
     atomic_store(&p->slot, o);
