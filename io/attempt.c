@@ -158,14 +158,7 @@ int64_t attempt_run(struct attempt *a, int64_t (*once)(struct attempt *a, void *
 static void yield_if_expired(struct fiber *self)
 {
     struct worker *w = thread_self()->worker;
-    if (!w || !load_relaxed32(&w->tripwire) || self->nosuspend)
-        return;
-    w->sched->hooks->watch(w->sched);
-    store_relaxed32(&w->tripwire, 0);
-    if (!load_relaxed32(&w->expired))
-        return;
-    store_relaxed32(&w->expired, 0);
-    if (worker_has_other(w))
+    if (w && load_relaxed32(&w->tripwire) && !self->nosuspend && worker_trip(w) && worker_has_other(w))
         worker_leave(AFTER_YIELD);
 }
 

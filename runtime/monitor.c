@@ -11,8 +11,18 @@
 
 #define MONITOR_PERIOD (2 * WEFT_MSEC)
 #define MONITOR_SLICE (10 * WEFT_MSEC)
+#ifdef WEFT_TINY
+#define MONITOR_QUIET 1
+#else
 #define MONITOR_QUIET 10
+#endif
 
+/* The lines that tests/model/worker_model.c must see broken. */
+#ifdef MUTANT_MONITOR_SLEEP_FENCE
+#define sleep_fence() ((void)0)
+#else
+#define sleep_fence() fence_full()
+#endif
 struct seen { uint64_t dispatched; int64_t since; };            /* the I/O thread only; since: the look that saw it first */
 
 struct monitor {
@@ -38,10 +48,8 @@ static void look_at(struct monitor *m, struct worker *w, int64_t now)
         seen->since = now;
         return;
     }
-    if (now - seen->since >= MONITOR_SLICE) {
-        store_relaxed32(&w->expired, 1);
-        store_release32(&w->tripwire, 1);       /* pairs with weft_checkpoint */
-    }
+    if (now - seen->since >= MONITOR_SLICE)
+        (void)or_acqrel32(&w->tripwire, TRIP_EXPIRED);          /* pairs with worker_trip */
     if (load_relaxedptr(&w->next)) {
         store_release32(&w->stale, 1);          /* pairs with steal_next */
         (void)idle_wake_one(&m->rt->sched.idle);
@@ -55,10 +63,10 @@ static bool sleep_on(struct monitor *m)
     bool taken = false;
     m->quiet = 0;
     store_release32(&s->watched, 0);            /* M3: the node, to the worker that arms it next */
-    fence_full();                               /* M1, M2: pairs with monitor_trip, worker_queue */
+    sleep_fence();                              /* M2: pairs with worker_queue */
     for (unsigned i = 0; i < s->count; i++) {
         struct worker *w = &s->workers[i];
-        store_relaxed32(&w->tripwire, 1);
+        (void)or_acqrel32(&w->tripwire, TRIP_CALL);             /* M1: pairs with worker_trip */
         taken |= load_relaxed32(&w->phase) == PHASE_RUN && load_relaxedptr(&w->next);
     }
     return !taken || xchg_acqrel32(&s->watched, 1);
@@ -88,16 +96,6 @@ void monitor_call(struct sched *s)
     store_relaxed32(&m->called, 1);
     if (!load_relaxed32(&s->watched) && !xchg_acqrel32(&s->watched, 1))         /* M3: pairs with sleep_on */
         timers_arm(&rt->timers, &m->node, clock_now() + MONITOR_PERIOD, 0);
-}
-
-bool monitor_trip(struct worker *w)
-{
-    bool expired = load_relaxed32(&w->expired);
-    store_relaxed32(&w->tripwire, 0);
-    fence_full();                               /* M1: pairs with sleep_on */
-    store_relaxed32(&w->expired, 0);
-    monitor_call(w->sched);
-    return expired;
 }
 
 int monitor_start(struct weft_rt *rt)

@@ -12,9 +12,9 @@
  *            is busy) runs one fiber for too long: its tripwire is set and the fiber's next checkpoint yields.
  * Next slot  a fiber that lies in a next slot over two looks, while its worker dispatched nothing, is offered to thieves
  *            (worker.stale) and one is woken.
- * Ordering   M1 trip: tripwire = 0; fence; read watched  <-- Dekker -->  sleep_on: watched = 0; fence; tripwire = 1: the
- *            caller finds the
- *            monitor asleep and wakes it, or its tripwire stays set and its next checkpoint does.
+ * Ordering   M1 sleep_on: watched = 0, then a bit of the tripwire (RMW, release) -> worker_trip: takes the tripwire (RMW, acquire),
+ *            reads watched. The later of two RMWs sees the former: the caller finds the monitor asleep and wakes it, or the bit
+ *            is set after it took the wire, and the next checkpoint finds it.
  *            M2 worker_queue: next = fiber; fence; read watched  <-- Dekker -->  sleep_on: watched = 0; fence; read next.
  */
 #ifndef RUNTIME_MONITOR_H
@@ -27,6 +27,5 @@ struct weft_rt;
 int monitor_start(struct weft_rt *rt);          /* 0, -ENOMEM */
 void monitor_stop(struct weft_rt *rt);          /* neither workers nor the I/O thread run any more */
 void monitor_call(struct sched *s);             /* the hook watch */
-bool monitor_trip(struct worker *w);            /* a checkpoint found the tripwire set: is its slice used up? */
 
 #endif

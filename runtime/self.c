@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 
-#include "runtime/monitor.h"
 #include "runtime/rt.h"
 #include "timers/waiting.h"
 
@@ -58,7 +57,7 @@ int weft_checkpoint(void)
     struct fiber *f = t->fiber;
     if (!f)
         return 0;
-    if (t->worker && load_relaxed32(&t->worker->tripwire) && monitor_trip(t->worker))
+    if (t->worker && load_relaxed32(&t->worker->tripwire) && worker_trip(t->worker))
         return weft_yield();
     return cancelled(f);
 }

@@ -28,13 +28,21 @@ struct context {
 };
 
 /* Save the caller in *from and go on where *to was saved. Returns when somebody switches to *from, maybe on another thread. */
+#ifdef WEFT_MODEL
+void context_switch(struct context *from, const struct context *to);    /* the test's */
+#else
 static inline void context_switch(struct context *from, const struct context *to);
+#endif
 
 /* Let the first switch to *c call entry(arg) on the stack that ends at stack_top; entry never returns. Writes the topmost
  * CONTEXT_FRAME bytes (and up to 15 for alignment) of the stack. */
 void context_init(struct context *c, void *stack_top, void (*entry)(void *), void *arg);
 
-#if defined(__x86_64__)
+#if defined(WEFT_MODEL)
+
+#define CONTEXT_FRAME 0
+
+#elif defined(__x86_64__)
 
 #define CONTEXT_FRAME 72
 

@@ -4,6 +4,48 @@
 
 #include "sched/clock.h"
 
+/* The lines that tests/model/worker_model.c must see broken. */
+#ifdef MUTANT_WORKER_QUEUE_RELAXED
+#define queue_xchg xchg_acqrelptr
+#else
+#define queue_xchg xchg_seqcstptr
+#endif
+#ifdef MUTANT_WORKER_STEAL_NO_CAS
+#define steal_swap(next, f) (store_relaxedptr(next, NULL), *(f) != NULL)
+#else
+#define steal_swap(next, f) cas_acqrelptr(next, f, NULL)
+#endif
+#ifdef MUTANT_WORKER_PASS_ON
+#define pass_on(s, w) ((void)(s))
+#else
+#define pass_on(s, w) wake_one(s, w)
+#endif
+#ifdef MUTANT_WORKER_WATCH
+#define hidden(w, s) (load_relaxedptr(&(w)->next), (void)(s), false)
+#else
+#define hidden(w, s) (load_relaxedptr(&(w)->next) && !load_relaxed32(&(s)->watched))
+#endif
+#ifdef MUTANT_WORKER_TRIP_STORE
+#define take_wires(wire) take_wires_by_store(wire)
+static uint32_t take_wires_by_store(atom32 *wire)
+{
+    uint32_t wires = load_acquire32(wire);
+    store_release32(wire, 0);
+    return wires;
+}
+#else
+#define take_wires(wire) xchg_acqrel32(wire, 0)
+#endif
+#ifdef MUTANT_WORKER_SETTLE_EARLY
+#define settle_before(t) settle()
+#else
+#define settle_before(t) ((void)(t))
+#endif
+
+#ifdef WEFT_MODEL                               /* all threads are one: thread_self is the test's; a pause is no wait */
+#define pause_search() ((void)0)
+#else
+#define pause_search() cpu_relax()
 #if defined(__x86_64__)
 __attribute__((used)) __thread struct thread thread_self_;         /* named in asm only */
 #else
@@ -15,6 +57,7 @@ __attribute__((noinline)) struct thread *thread_self(void)
     __asm__ volatile("" : "+r"(t) : : "memory");
     return t;
 }
+#endif
 #endif
 
 /* ---- queues -------------------------------------------------------------------------------------------------------------- */
@@ -54,7 +97,7 @@ static inline struct fiber *swap_next(struct worker *w, struct fiber *f)
 {
     struct fiber *before;
     if (!w->alone)
-        return xchg_seqcstptr(&w->next, f);     /* W1: pairs with itself, steal_next; W2; M2 */
+        return queue_xchg(&w->next, f);         /* W1: pairs with itself, steal_next; W2; M2 */
     before = load_relaxedptr(&w->next);
     store_relaxedptr(&w->next, f);
     return before;
@@ -127,6 +170,13 @@ void worker_queue_fresh(struct worker *w, struct fiber *f)
 {
     push(w, &w->fresh, f);
     wake_one(w->sched, w);
+}
+
+bool worker_trip(struct worker *w)
+{
+    uint32_t wires = take_wires(&w->tripwire);                  /* M1: pairs with the monitor */
+    w->sched->hooks->watch(w->sched);
+    return wires & TRIP_EXPIRED;
 }
 
 /* ---- picking ------------------------------------------------------------------------------------------------------------- */
@@ -249,7 +299,7 @@ static struct fiber *steal_next(struct worker *victim)
     if (!load_relaxed32(&victim->stale))
         return NULL;
     f = load_acquireptr(&victim->next);
-    if (!f || !cas_acqrelptr(&victim->next, &f, NULL))          /* W1: pairs with swap_next */
+    if (!f || !steal_swap(&victim->next, &f))                   /* W1: pairs with swap_next */
         return NULL;
     store_relaxed32(&victim->stale, 0);
     return f;
@@ -275,7 +325,7 @@ got:
 static void hold_back(struct worker *w)
 {
     for (uint32_t i = 0; i < w->patience && !injector_length(&w->sched->injector) && !injector_length(&w->inbox); i++)
-        cpu_relax();
+        pause_search();
 }
 
 static struct fiber *search(struct worker *w)
@@ -292,7 +342,7 @@ static struct fiber *search(struct worker *w)
             if (victim != w && (f = steal(w, victim)) != NULL)
                 return f;
         }
-        cpu_relax();
+        pause_search();
     }
     return NULL;
 }
@@ -313,7 +363,7 @@ static bool any_work(struct sched *s)
 static void watch_next(struct sched *s)
 {
     for (uint32_t i = 0; i < s->count; i++)
-        if (load_relaxedptr(&s->workers[i].next) && !load_relaxed32(&s->watched)) {     /* W2: pairs with worker_queue */
+        if (hidden(&s->workers[i], s)) {        /* W2: pairs with worker_queue */
             s->hooks->watch(s);
             return;
         }
@@ -364,7 +414,7 @@ static struct fiber *find(struct worker *w)
             break;
     }
     if (idle_found(&s->idle) && any_work(s))    /* I2: nobody searches now; pass the search on if there is more */
-        wake_one(s, w);
+        pass_on(s, w);
     enter(w, PHASE_RUN);
     return f;
 }
@@ -458,6 +508,7 @@ void worker_leave(enum after wish)
         } else {
             t->left = f;
         }
+        settle_before(t);
         begin(t, next);
         san_switch_before(&f->san, &next->san, wish == AFTER_END);
         context_switch(&f->context, &next->context);
@@ -514,7 +565,7 @@ bool worker_init(struct worker *w, struct sched *s, uint32_t index)
     w->mine.sched = s;
     store_relaxed64(&w->since, (uint64_t)clock_now());
     store_relaxed32(&w->phase, PHASE_PARK);
-    store_relaxed32(&w->tripwire, 1);
+    store_relaxed32(&w->tripwire, TRIP_CALL);
     if (deque_init(&w->ready, 0))
         return false;
     if (deque_init(&w->fresh, 0)) {

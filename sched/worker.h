@@ -59,6 +59,10 @@ struct sched {
     struct idle idle;
 };
 
+/* Bits of a tripwire. */
+#define TRIP_CALL 1u                            /* the monitor sleeps: call it */
+#define TRIP_EXPIRED 2u                         /* the slice is over */
+
 enum phase { PHASE_RUN, PHASE_SEARCH, PHASE_PARK, PHASES };
 
 struct worker {
@@ -82,8 +86,7 @@ struct worker {
     /* written by others too */
     _Alignas(CACHE_LINE) atomptr next;          /* W1 */
     atom32 stale;                               /* A 1: the monitor offers next to thieves */
-    atom32 tripwire;                            /* A 1: weft_checkpoint must take its slow path */
-    atom32 expired;                             /* A 1: the slice is over */
+    atom32 tripwire;                            /* A not 0: weft_checkpoint must take its slow path */
     struct injector inbox;                      /* pinned fibers woken by others */
 
     struct deque ready, fresh;
@@ -129,6 +132,10 @@ static inline bool worker_has_other(const struct worker *w)
     return !deque_empty(&w->ready) || w->mine.head || !deque_empty(&w->fresh) || load_relaxedptr(&w->next) ||
            injector_length(&w->inbox) || injector_length(&w->sched->injector);
 }
+
+/* The tripwire was found set: the monitor is told that somebody is there. True: the running fiber's slice is over. By the thread
+ * that drives w. */
+bool worker_trip(struct worker *w);
 
 /* A READY fiber that the caller owns goes to where it will run: the caller's worker, its pinned one, or the injector. */
 void worker_queue(struct fiber *f);

@@ -8,7 +8,7 @@
  *            wrong pointer.
  * wake_run   one armer and a driver that goes to sleep without a timeout of its own: a timer armed in the wrong
  *            moment must still get it up. A wake-up that is lost is seen after WAKE_PATIENCE. (MUTANT_TIMERS_LOOK
- *            loses one soon, if it has two CPUs or under WEFT_SHAKE; MUTANT_TIMERS_FENCE is left to tests/model.)
+ *            loses one soon, if it has two CPUs or under WEFT_SHAKE; the mutants of its fences are left to tests/model.)
  * FAIL is the includer's and may be called from any thread. The includer defines _GNU_SOURCE, for sem_clockwait.
  */
 #ifndef TESTS_TIMERS_RACE_H

@@ -52,6 +52,7 @@ void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2), no
 void model_outcome(const char *format, ...) __attribute__((format(printf, 1, 2)));      /* once, in check */
 unsigned model_choose(unsigned n);              /* any of 0..n-1: a time-out, a victim, an arrival */
 unsigned model_self(void);                      /* index of the running thread */
+extern int64_t model_clock;                     /* what clock_now answers; the test sets it */
 
 /* The caller must be the only one who can touch *p: every earlier model_exclusive(p) happens before this one. */
 void model_exclusive(const void *p);
