@@ -255,12 +255,21 @@ int chan_try_recv(struct weft_chan *c, uint32_t state, void *value, struct chan_
 
 void chan_settle(struct chan_rest *rest) { settle(rest); }
 
+/* The same for a peer that waits for just this: nothing of rest needs memory. */
+static inline int serve(struct weft_chan *c, uint32_t state, struct wait_node *n, void *to, const void *from)
+{
+    struct chan_rest rest = { .peer = n, .to = to, .from = from, .size = c->elem };
+    n->result = 0;
+    leave(c, state, &rest);
+    return 0;
+}
+
 /* ---- the calls ----------------------------------------------------------------------------------------------------------- */
 
 int weft_chan_send(weft_chan *c, const void *value, int64_t deadline)
 {
-    struct chan_rest rest = { 0 };
-    struct wait_node node;
+    struct chan_rest rest;
+    struct wait_node node, *n;
     struct fiber *self;
     uint32_t state;
     int r;
@@ -270,6 +279,9 @@ int weft_chan_send(weft_chan *c, const void *value, int64_t deadline)
     if (r < 0)
         return r;
     state = word_lock(&c->word);
+    if (!(state & CLOSED) && (n = wait_pop(&c->receivers)) != NULL)
+        return serve(c, state, n, n->value, value);
+    rest = (struct chan_rest){ 0 };
     while ((r = try_send(c, state, value, &rest)) == CHAN_GROW) {
         word_unlock(&c->word, state);
         r = chan_grow(c);
@@ -287,8 +299,8 @@ int weft_chan_send(weft_chan *c, const void *value, int64_t deadline)
 
 int weft_chan_recv(weft_chan *c, void *value, int64_t deadline)
 {
-    struct chan_rest rest = { 0 };
-    struct wait_node node;
+    struct chan_rest rest;
+    struct wait_node node, *n;
     struct fiber *self;
     uint32_t state;
     int r;
@@ -298,6 +310,9 @@ int weft_chan_recv(weft_chan *c, void *value, int64_t deadline)
     if (r < 0)
         return r;
     state = word_lock(&c->word);
+    if (length(c) == 0 && (n = wait_pop(&c->senders)) != NULL)
+        return serve(c, state, n, value, n->value);
+    rest = (struct chan_rest){ 0 };
     r = try_recv(c, state, value, &rest);
     if (r == CHAN_WAIT) {
         node.value = value;

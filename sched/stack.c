@@ -410,8 +410,11 @@ static unsigned promises(unsigned class_, unsigned n)
 {
     unsigned got = 0;
     lock();
-    for (; got < n && spare(class_) && !pool.eager; got++)
-        pool.of[class_].promised++;
+    if (spare(class_) && !pool.eager) {         /* more is mapped for the first one only */
+        uint64_t most = pool.of[class_].free - pool.of[class_].promised;
+        got = most < n ? (unsigned)most : n;
+        pool.of[class_].promised += got;
+    }
     unlock();
     return got;
 }

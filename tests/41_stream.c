@@ -357,7 +357,7 @@ static int64_t quiet(void *arg)
         if (i == 4)
             reset(fd[i][1]);
     }
-    settle(20);
+    settle(300);                                                /* the monitor falls asleep, too */
     before = wakeups();
     for (int i = 6; i < 9; i++) {                               /* edges of a file under a closed number: not told any more */
         EQ(write(fd[i][1], "abc", 3), 3);

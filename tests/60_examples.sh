@@ -212,7 +212,7 @@ check '/' has "$(get "$url/")" '/word/NAME'
 check '/word/NAME' is "$(get "$url/word/hidden")" \
     "{\"word\":\"hidden\",\"count\":1,\"files\":[{\"file\":\"$tree/.hidden/.file\",\"count\":1}]}"
 check 'a word of 300 files' is "$(get "$url/word/many" | grep -o '"file":' | wc -l)" 300
-check 'a word of a hard link' is "$(get "$url/word/dos" | grep -o '"count":[0-9]*' | head -n 1)" '"count":2'
+check 'a word of a hard link' is "$(get "$url/word/two_lines" | grep -o '"count":[0-9]*' | head -n 1)" '"count":2'
 check 'a long file counts once' is "$(get "$url/word/w7_7" | grep -o '/a/words"' | wc -l)" "$(grep -cw w7_7 "$tree/a/words" | head -c 1 | tr 2-9 1)"
 check 'escapes in the request' has "$(get "$url/word/%68idden")" '"word":"hidden"'
 check 'a query is ignored' has "$(get "$url/word/hidden?x=1")" '"word":"hidden"'
