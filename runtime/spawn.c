@@ -31,8 +31,7 @@ static void fill(struct fiber *f, const struct spawn *s, struct weft_rt *rt, con
     store_relaxed32(&f->cancel, 0);
     store_relaxed32(&f->wait, WAIT_NONE);
     store_relaxed32(&f->state, FIBER_NEW);
-    if (s->detached)
-        store_relaxed64(&f->handle, load_relaxed64(&f->handle) | HANDLE_DETACHED);
+    table_publish(f, s->detached ? HANDLE_DETACHED : 0);
 }
 
 static void count(struct weft_rt *rt, struct worker *w, uint32_t flags)

@@ -19,6 +19,7 @@ static bool outside_good;
 static void outside_free(void *f)
 {
     thread_self()->outside = NULL;
+    (void)handle_lock(f);                       /* table_each may be looking at it */
     table_put(NULL, f);
 }
 
@@ -43,6 +44,7 @@ static struct fiber *outside_make(struct thread *t)
         table_put(NULL, f);
         return NULL;
     }
+    table_publish(f, 0);
     return t->outside = f;
 }
 

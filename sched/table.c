@@ -16,7 +16,33 @@
 #include "sched/lock.h"
 #include "sched/mem.h"
 
+/* The lines that tests/model/table_model.c must see broken. */
+#ifdef MUTANT_TABLE_GENERATION
+#define next_generation(handle) ((handle) >> FIBER_INDEX_BITS)
+#else
+#define next_generation(handle) (((handle) >> FIBER_INDEX_BITS) + 1)
+#endif
+#ifdef MUTANT_TABLE_LOCK_ANY
+#define lock_cas(handle, seen, x) ((void)(x), !((*(seen) = or_acqrel64(handle, HANDLE_LOCKED)) & HANDLE_LOCKED))
+#else
+#define lock_cas(handle, seen, x) cas_acquire64(handle, seen, x)
+#endif
+#ifdef MUTANT_TABLE_PUBLISH_RELAXED
+#define publish_store store_relaxed64
+#else
+#define publish_store store_release64
+#endif
+#ifdef MUTANT_TABLE_UNLOCK_RELAXED
+#define unlock_store store_relaxed64
+#else
+#define unlock_store store_release64
+#endif
+
+#ifdef WEFT_TINY
+#define CHUNK_FIBERS 64u
+#else
 #define CHUNK_FIBERS 1024u
+#endif
 #define CHUNKS ((1u << FIBER_INDEX_BITS) / CHUNK_FIBERS)
 #define CHUNK_BYTES ((CHUNK_FIBERS * sizeof(struct fiber) + 4095) / 4096 * 4096)
 
@@ -31,6 +57,17 @@ static struct spin lock;
 static atomptr directory[CHUNKS];               /* struct chunk *: T1 */
 static struct chunk chunks[CHUNKS];
 static uint32_t chunk_count, first_free;        /* under the lock: all chunks before first_free have nothing to give */
+
+#ifdef WEFT_MODEL
+void table_forget(void);                        /* the explorer's memory starts anew with each run */
+void table_forget(void)
+{
+    memset(directory, 0, chunk_count * sizeof *directory);
+    memset(chunks, 0, chunk_count * sizeof *chunks);
+    memset(&lock, 0, sizeof lock);
+    chunk_count = first_free = 0;
+}
+#endif
 
 /* ---- the handle ---------------------------------------------------------------------------------------------------------- */
 
@@ -47,7 +84,7 @@ uint64_t handle_lock(struct fiber *f)
 
 void handle_unlock(struct fiber *f, uint64_t handle)
 {
-    store_release64(&f->handle, handle);        /* T2 */
+    unlock_store(&f->handle, handle);           /* T2 */
 }
 
 static struct fiber *at(uint32_t index)
@@ -64,7 +101,7 @@ struct fiber *table_lock_id(int64_t id)
         uint64_t seen = load_relaxed64(&f->handle);
         if ((seen ^ (uint64_t)id) & ~HANDLE_FLAGS || !(seen & HANDLE_USED))
             return NULL;
-        if (!(seen & HANDLE_LOCKED) && cas_acquire64(&f->handle, &seen, seen | HANDLE_LOCKED))     /* T2 */
+        if (!(seen & HANDLE_LOCKED) && lock_cas(&f->handle, &seen, seen | HANDLE_LOCKED))          /* T2 */
             return f;
         lock_wait(&tries);
     }
@@ -149,9 +186,12 @@ struct fiber *table_get(struct table_cache *c)
     } else if (!(f = refill(c))) {
         return NULL;
     }
-    /* released with the id by whoever publishes the fiber; nobody can hold the new id before */
-    store_relaxed64(&f->handle, load_relaxed64(&f->handle) | HANDLE_USED);
     return f;
+}
+
+void table_publish(struct fiber *f, uint64_t flags)
+{
+    publish_store(&f->handle, load_relaxed64(&f->handle) | HANDLE_USED | flags);       /* T2: pairs with all who lock it */
 }
 
 static void drain(struct table_cache *c, unsigned keep)
@@ -169,8 +209,8 @@ static void drain(struct table_cache *c, unsigned keep)
 void table_put(struct table_cache *c, struct fiber *f)
 {
     struct table_cache none = { NULL, 0 };
-    uint64_t generation = (load_relaxed64(&f->handle) >> FIBER_INDEX_BITS) + 1;
-    store_release64(&f->handle, generation << FIBER_INDEX_BITS);               /* T2 */
+    uint64_t generation = next_generation(load_relaxed64(&f->handle));
+    store_relaxed64(&f->handle, generation << FIBER_INDEX_BITS);        /* nobody locks it before it is published again */
     if (!c)
         c = &none;
     f->next = c->head;
@@ -206,14 +246,27 @@ size_t table_trim(void)
     return bytes;
 }
 
+/* False: nobody is there. A free descriptor is never locked: its next owner publishes it by a plain store. */
+static bool lock_used(struct fiber *f)
+{
+    unsigned tries = 0;
+    for (;;) {
+        uint64_t seen = load_relaxed64(&f->handle);
+        if (!(seen & HANDLE_USED))
+            return false;
+        if (!(seen & HANDLE_LOCKED) && cas_acquire64(&f->handle, &seen, seen | HANDLE_LOCKED))     /* T2 */
+            return true;
+        lock_wait(&tries);
+    }
+}
+
 /* False: stop. */
 static bool visit(struct fiber *f, enum table_verdict (*fn)(struct fiber *f, void *arg), void *arg)
 {
-    enum table_verdict verdict = TABLE_NEXT;
-    if (!(load_relaxed64(&f->handle) & HANDLE_USED))
+    enum table_verdict verdict;
+    if (!lock_used(f))
         return true;
-    if (handle_lock(f) & HANDLE_USED)
-        verdict = fn(f, arg);
+    verdict = fn(f, arg);
     if (verdict != TABLE_GONE)
         handle_unlock(f, load_relaxed64(&f->handle) & ~HANDLE_LOCKED);
     return verdict != TABLE_STOP;

@@ -7,7 +7,8 @@
  * Threads    table_find, table_lock_id, table_each: any. A cache belongs to one thread; NULL goes to the chunks directly.
  * Promises   an id is never used twice: the generation grows at each release, and a chunk whose memory went back to the kernel
  *            starts above the largest generation that it had.
- * Ordering   T1 a chunk is published by release, found by acquire. T2 the handle's lock bit: acquire, release.
+ * Ordering   T1 a chunk is published by release, found by acquire. T2 the handle's lock bit: acquire, release. Publishing
+ *            is a release, too.
  * Rejected   pointers as ids (a stale one is a crash), a table per runtime (a joiner from outside has only the id, and would
  *            need to know which), freeing chunks (then a look-up needs hazard pointers or epochs on every join).
  */
@@ -20,8 +21,11 @@
 
 struct table_cache { struct fiber *head; unsigned count; };
 
-/* A free descriptor, used bit set, all else as it was left; NULL: no memory, or 2^24 are in use. */
+/* A free descriptor, all as it was left, that nobody can find yet; NULL: no memory, or 2^24 are in use. */
 struct fiber *table_get(struct table_cache *c);
+
+/* It is filled in: from now on it is found by its id and by table_each. flags: HANDLE_DETACHED or 0. */
+void table_publish(struct fiber *f, uint64_t flags);
 
 /* Give it back; its id is stale from here on. The caller owns f alone; its handle is unlocked, or locked by the caller. */
 void table_put(struct table_cache *c, struct fiber *f);
