@@ -98,7 +98,7 @@ struct fiber *table_lock_id(int64_t id)
     struct fiber *f = id > 0 ? at((uint32_t)((uint64_t)id & HANDLE_FLAGS)) : NULL;
     unsigned tries = 0;
     while (f) {
-        uint64_t seen = load_relaxed64(&f->handle);
+        uint64_t seen = load_acquire64(&f->handle);             /* T2: pairs with table_put */
         if ((seen ^ (uint64_t)id) & ~HANDLE_FLAGS || !(seen & HANDLE_USED))
             return NULL;
         if (!(seen & HANDLE_LOCKED) && lock_cas(&f->handle, &seen, seen | HANDLE_LOCKED))          /* T2 */
@@ -210,7 +210,8 @@ void table_put(struct table_cache *c, struct fiber *f)
 {
     struct table_cache none = { NULL, 0 };
     uint64_t generation = next_generation(load_relaxed64(&f->handle));
-    store_relaxed64(&f->handle, generation << FIBER_INDEX_BITS);        /* nobody locks it before it is published again */
+    /* T2: a joiner that gave up and finds the id stale may reuse the node that the end has just unlinked */
+    store_release64(&f->handle, generation << FIBER_INDEX_BITS);
     if (!c)
         c = &none;
     f->next = c->head;
