@@ -69,6 +69,8 @@ void worker_queue_chain(struct chain *c)
 
 struct fiber *table_get(struct table_cache *c) { (void)c; return NULL; }
 void table_put(struct table_cache *c, struct fiber *f) { (void)c; (void)f; }
+void table_publish(struct fiber *f, uint64_t flags) { (void)f; (void)flags; }
+uint64_t handle_lock(struct fiber *f) { (void)f; return 0; }
 
 bool futex_wait(atom32 *word, uint32_t value, int64_t deadline);
 void futex_wake(atom32 *word);
